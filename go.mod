@@ -1,0 +1,3 @@
+module github.com/cofredb/cofre
+
+go 1.26

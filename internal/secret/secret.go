@@ -1,0 +1,87 @@
+// Package secret holds key material in a type that does not leak by accident.
+//
+// A [Key] neither prints nor marshals: every formatting verb shows "REDACTED"
+// and every encoder of the standard library refuses it. Its bytes are reached
+// by [Key.Expose] alone, so that one search of the source finds every place
+// that handles raw keys.
+//
+// Zeroing is best effort. Go may have copied the bytes before (stack growth,
+// a cipher's key schedule); the threat model says what a plain build leaves.
+package secret
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Size is the length of every key, in bytes: 256 bits.
+const Size = 32
+
+// ErrMarshal is what every encoder gets that is handed a Key.
+var ErrMarshal = errors.New("secret: a key does not marshal")
+
+// A Key is 256 bits of key material. The zero Key holds zeros and is wiped.
+// Reading a Key from several goroutines is safe; wiping it meanwhile is not.
+type Key struct {
+	b     [Size]byte
+	wiped bool
+}
+
+// New copies b, which must be [Size] bytes long, and leaves b to its owner.
+func New(b []byte) (*Key, error) {
+	if len(b) != Size {
+		return nil, fmt.Errorf("secret: a key is %d bytes long, not %d", Size, len(b))
+	}
+	k := new(Key)
+	copy(k.b[:], b)
+	return k, nil
+}
+
+// Take is [New] that also wipes b.
+func Take(b []byte) (*Key, error) {
+	k, err := New(b)
+	clear(b)
+	return k, err
+}
+
+// Random returns a new key from the operating system's generator
+// (crypto/rand, SP 800-90A in FIPS mode).
+func Random() *Key {
+	k := new(Key)
+	rand.Read(k.b[:]) // never fails: crypto/rand ends the process instead
+	return k
+}
+
+// Expose returns the key's bytes, not a copy. The caller must not keep them.
+func (k *Key) Expose() []byte { return k.b[:] }
+
+// Wipe overwrites the key with zeros. It is idempotent and accepts nil.
+func (k *Key) Wipe() {
+	if k == nil {
+		return
+	}
+	clear(k.b[:])
+	k.wiped = true
+}
+
+// Wiped tells whether the key has been wiped.
+func (k *Key) Wiped() bool { return k == nil || k.wiped }
+
+// Equal compares two keys in constant time.
+func (k *Key) Equal(o *Key) bool { return subtle.ConstantTimeCompare(k.b[:], o.b[:]) == 1 }
+
+// Clone returns a copy with a life of its own.
+func (k *Key) Clone() *Key { c := *k; return &c }
+
+const redacted = "REDACTED"
+
+func (k Key) String() string                 { return redacted }
+func (k Key) GoString() string               { return redacted }
+func (k Key) Format(f fmt.State, _ rune)     { io.WriteString(f, redacted) }
+func (k Key) MarshalText() ([]byte, error)   { return nil, ErrMarshal }
+func (k Key) MarshalJSON() ([]byte, error)   { return nil, ErrMarshal }
+func (k Key) MarshalBinary() ([]byte, error) { return nil, ErrMarshal }
+func (k Key) GobEncode() ([]byte, error)     { return nil, ErrMarshal }
