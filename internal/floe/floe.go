@@ -158,6 +158,11 @@ func (m *Message) Derive(purpose string) (aead.Sealer, error) {
 	return m.p.Suite.New(k)
 }
 
+// DeriveBytes is Derive for n bytes that are no key and may be shown.
+func (m *Message) DeriveBytes(purpose string, n int) ([]byte, error) {
+	return m.kdf(m.key[:], purpose, n)
+}
+
 // segmentSealer returns the Sealer of the epoch that position lies in.
 func (m *Message) segmentSealer(position uint64) (aead.Sealer, error) {
 	epoch := position &^ (1<<m.p.RotationBits - 1)
