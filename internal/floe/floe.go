@@ -55,6 +55,9 @@ var (
 	ErrSegment = errors.New("floe: segment does not authenticate")
 	// ErrPosition says that a position lies beyond MaxSegments.
 	ErrPosition = errors.New("floe: position beyond the last that a message may have")
+	// ErrWiped says that the message's keys have been wiped. Without it, a
+	// late seal would be under a key derived from zeros.
+	ErrWiped = errors.New("floe: message has been wiped")
 )
 
 // Params are what writer and reader must agree on.
@@ -72,12 +75,13 @@ type Params struct {
 type Message struct {
 	p   Params
 	iv  [ivLen]byte
-	key [messageKeyLen]byte
 	aad []byte
 
 	first atomic.Pointer[aead.Sealer] // the key of segments 0 to 2^20-1
 	mu    sync.Mutex
-	later map[uint64]aead.Sealer // by masked position; guarded by mu
+	key   [messageKeyLen]byte    // guarded by mu, as what follows
+	later map[uint64]aead.Sealer // by masked position
+	wiped bool
 }
 
 // Start begins a new message under key, bound to aad, and returns its header.
@@ -150,6 +154,15 @@ func (m *Message) kdf(key []byte, purpose string, n int) ([]byte, error) {
 // Derive returns the Sealer of a key with a purpose of the caller's, derived
 // from the message key as segment keys are.
 func (m *Message) Derive(purpose string) (aead.Sealer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.derive(purpose)
+}
+
+func (m *Message) derive(purpose string) (aead.Sealer, error) {
+	if m.wiped {
+		return nil, ErrWiped
+	}
 	k, err := m.kdf(m.key[:], purpose, secret.Size)
 	if err != nil {
 		return nil, err
@@ -160,6 +173,11 @@ func (m *Message) Derive(purpose string) (aead.Sealer, error) {
 
 // DeriveBytes is Derive for n bytes that are no key and may be shown.
 func (m *Message) DeriveBytes(purpose string, n int) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.wiped {
+		return nil, ErrWiped
+	}
 	return m.kdf(m.key[:], purpose, n)
 }
 
@@ -179,7 +197,7 @@ func (m *Message) segmentSealer(position uint64) (aead.Sealer, error) {
 	var label [12]byte
 	copy(label[:], "DEK:")
 	binary.BigEndian.PutUint64(label[4:], epoch)
-	s, err := m.Derive(string(label[:]))
+	s, err := m.derive(string(label[:]))
 	if err != nil {
 		return nil, err
 	}
@@ -199,6 +217,7 @@ func (m *Message) Wipe() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.key[:])
+	m.wiped = true
 	m.first.Store(nil)
 	m.later = nil
 }
