@@ -3,118 +3,349 @@ package keyring
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cofredb/cofre/internal/aead"
-)
-
-// Errors of the keyring as a whole.
-var (
-	ErrClosed       = errors.New("keyring: closed")
-	ErrReadOnly     = errors.New("keyring: opened read-only")
-	ErrPoisoned     = errors.New("keyring: an earlier change may or may not have reached the disk; open it again")
-	ErrTableUnknown = errors.New("keyring: no such table")
-	ErrTableExists  = errors.New("keyring: a table of this name exists")
-	ErrKeysWiped    = errors.New("keyring: the table's keys have been wiped")
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/internal/secret"
 )
 
 // Options of a keyring. The zero value is ready for use.
 type Options struct {
-	FS          vfs.FS           // nil = vfs.Default
-	Suite       aead.Suite       // nil = AES-256-GCM; a test may inject another
-	Logger      *slog.Logger     // nil = discard
-	AcceptOlder bool             // take a keyring older than the one an Anchor has noted
-	Now         func() time.Time // nil = time.Now
+	// FS is where the keyring lies; nil is the operating system's.
+	FS vfs.FS
+	// Suite is the cipher; nil outside tests.
+	Suite aead.Suite
+	// Logger gets what is worth knowing and no error; nil discards it.
+	Logger *slog.Logger
+	// AcceptOlder opens a keyring that an Anchor knows to be older than the
+	// newest, as after a restore. Unless the keyring is read-only it is issued
+	// again at once, under a generation above the noted one.
+	AcceptOlder bool
+	// Now tells the time; nil is time.Now.
+	Now func() time.Time
 }
 
-// A Keyring is the open keyring of one store.
-type Keyring struct{}
-
-// A TableState is a table's state in the keyring, a wire constant.
-type TableState uint8
-
-const (
-	TableCreating TableState = 1 // made here, its directory not complete yet
-	TableLive     TableState = 2
-)
-
-// A TableRecord is what the keyring tells of a table without a key call.
-type TableRecord struct {
-	Name        string
-	ID          ID
-	State       TableState
-	CreatedAt   time.Time
-	Incarnation ID       // the life of the table
-	Roots       []string // URIs that wrap the newest table key
-	Version     uint32   // the newest version of the table key
-	Versions    []uint32 // all versions, ascending
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
 }
 
-// A Tombstone is what is left of a dropped table.
-type Tombstone struct {
-	ID        ID
-	Name      string
-	DroppedAt time.Time
-	Versions  []uint32 // of the table key, ascending
-	Roots     []string // URIs of the root keys that wrapped any of them
+// A Keyring is the open keyring of a store. It is safe for concurrent use; one
+// process at a time may have it open for writing, which the store's lock
+// ensures.
+//
+// Changes are copy on write. Each writes a new generation and returns when it
+// is durable; one that fails leaves the keyring in memory as it was. Readers
+// never wait for a change or a key service.
+type Keyring struct {
+	opts     Options
+	dir      directory
+	storeID  ID
+	pins     map[string]RootKey
+	readOnly bool
+	storeKey *TableKeys // immutable; wiped by Close
+
+	cur atomic.Pointer[state]
+
+	closed atomic.Bool
+
+	mu     sync.Mutex // serializes changes and Close; guards what follows
+	poison error      // sticky
 }
 
-// Create makes a keyring.
+// Exists tells whether dir holds a keyring. A directory that does not exist
+// holds none.
+func Exists(fsys vfs.FS, dir string) (bool, error) {
+	d := directory{fs: Options{FS: fsys}.withDefaults().FS, path: dir}
+	gens, err := d.generations()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return len(gens) > 0, err
+}
+
+// Create makes the directory dir and in it the keyring of a new store: a
+// random store id, and a random store key that is wrapped by root. It fails
+// with fs.ErrExist where there is a keyring. The parent of dir must exist.
 func Create(ctx context.Context, dir string, root RootKey, opts Options) (*Keyring, error) {
-	return nil, errors.ErrUnsupported
+	k, err := newKeyring(dir, []RootKey{root}, false, opts)
+	if err != nil {
+		return nil, err
+	}
+	if ok, err := Exists(k.opts.FS, dir); err != nil {
+		return nil, err
+	} else if ok {
+		return nil, fmt.Errorf("keyring %s: %w", dir, fs.ErrExist)
+	}
+	k.storeID = NewID()
+	ec := Context{Store: k.storeID, Purpose: PurposeStoreKey, Version: 1}
+	entry, key, err := k.newEntry(ctx, root, ec, "wrap store key", nil)
+	if err != nil {
+		return nil, err
+	}
+	k.setStoreKey(entry, map[uint32]*Secret{1: key})
+
+	// If we crash before replace is done there is no keyring, and Create may
+	// be called again.
+	if err = k.opts.FS.MkdirAll(dir, 0o700); err == nil {
+		err = k.dir.sync(k.opts.FS.PathDir(dir))
+	}
+	if err == nil {
+		err = k.publish(ctx, &state{generation: 1, store: entry})
+	}
+	if err != nil {
+		k.Close()
+		return nil, err
+	}
+	return k, nil
 }
 
-// Open opens a keyring.
+// Open opens the keyring in dir. roots are the pins: the root keys that this
+// store may have. A root key that the keyring names and that is not among
+// them, known by its URI, is never called; where the store key has such a
+// root, Open fails with ErrRootNotPinned, and where a table has, OpenTable.
+//
+// Errors are *KeyError values about a root key, and *corrupt.Error values
+// about the file: corrupt.ErrMissing where there is none, ErrRollback where
+// an Anchor among the roots has noted a newer one.
+//
+// A read-only keyring changes nothing, in dir or in an Anchor.
 func Open(ctx context.Context, dir string, roots []RootKey, readOnly bool, opts Options) (*Keyring, error) {
-	return nil, errors.ErrUnsupported
+	k, err := newKeyring(dir, roots, readOnly, opts)
+	if err != nil {
+		return nil, err
+	}
+	gens, err := k.dir.generations()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if len(gens) == 0 {
+		return nil, corrupt.New(corrupt.ErrMissing, k.dir.where(filePrefix+"*"), -1, "no keyring")
+	}
+	newest := slices.Max(gens)
+	s, err := k.load(ctx, newest)
+	if err != nil {
+		k.Close()
+		return nil, corrupt.At(k.dir.where(fileName(newest)), err)
+	}
+	if err := k.settle(ctx, s, gens); err != nil {
+		k.Close()
+		return nil, corrupt.At(k.dir.where(fileName(newest)), err)
+	}
+	return k, nil
 }
 
-// Exists tells whether dir holds a keyring.
-func Exists(fs vfs.FS, dir string) (bool, error) { return false, errors.ErrUnsupported }
-
-func (k *Keyring) StoreID() ID             { return ID{} }
-func (k *Keyring) Generation() uint64      { return 0 }
-func (k *Keyring) Roots() []string         { return nil }
-func (k *Keyring) Tables() []TableRecord   { return nil }
-func (k *Keyring) Tombstones() []Tombstone { return nil }
-func (k *Keyring) StoreKeys() DataKeys     { return nil }
-func (k *Keyring) State(id ID) []byte      { return nil }
-func (k *Keyring) Journal() ID             { return ID{} }
-func (k *Keyring) Close() error            { return nil }
-
-func (k *Keyring) CreateTable(ctx context.Context, name string, root RootKey, metadata []byte) (*TableKeys, error) {
-	return nil, errors.ErrUnsupported
-}
-func (k *Keyring) FinishCreate(ctx context.Context, id ID) error { return errors.ErrUnsupported }
-func (k *Keyring) OpenTable(ctx context.Context, id ID) (*TableKeys, error) {
-	return nil, errors.ErrUnsupported
-}
-func (k *Keyring) DropTable(ctx context.Context, id ID) (Tombstone, error) {
-	return Tombstone{}, errors.ErrUnsupported
-}
-func (k *Keyring) Forget(ctx context.Context, id ID) error { return errors.ErrUnsupported }
-func (k *Keyring) SetMetadata(ctx context.Context, tk *TableKeys, metadata []byte) error {
-	return errors.ErrUnsupported
-}
-func (k *Keyring) SetStates(ctx context.Context, journal ID, states map[ID][]byte) error {
-	return errors.ErrUnsupported
+func newKeyring(dir string, roots []RootKey, readOnly bool, opts Options) (*Keyring, error) {
+	k := &Keyring{opts: opts.withDefaults(), readOnly: readOnly, pins: make(map[string]RootKey)}
+	k.dir = directory{fs: k.opts.FS, path: dir, logger: k.opts.Logger}
+	for _, r := range roots {
+		if r == nil {
+			return nil, errors.New("keyring: a root key is nil")
+		}
+		uri := r.URI()
+		if !validURI(uri) {
+			return nil, &KeyError{Op: "pin", URI: fmt.Sprintf("%q", uri), Err: errors.New("not a URI of a root key")}
+		}
+		if _, ok := k.pins[uri]; !ok {
+			k.pins[uri] = r
+		}
+	}
+	return k, nil
 }
 
-// TableKeys are the keys of one table.
-type TableKeys struct{}
-
-func (t *TableKeys) ID() ID             { return ID{} }
-func (t *TableKeys) Name() string       { return "" }
-func (t *TableKeys) Version() uint32    { return 0 }
-func (t *TableKeys) Incarnation() ID    { return ID{} }
-func (t *TableKeys) Metadata() []byte   { return nil }
-func (t *TableKeys) RootURIs() []string { return nil }
-func (t *TableKeys) Wipe()              {}
-
-func (t *TableKeys) NewDataKey(file ID) (*DataKey, error) { return nil, errors.ErrUnsupported }
-func (t *TableKeys) DataKey(file ID, version uint32, wrapped []byte) (*Secret, error) {
-	return nil, errors.ErrUnsupported
+// load reads a generation and proves it authentic.
+func (k *Keyring) load(ctx context.Context, generation uint64) (*state, error) {
+	b, err := k.dir.read(generation)
+	if err != nil {
+		return nil, err
+	}
+	f, err := parseFile(b)
+	if err != nil {
+		return nil, err
+	}
+	k.storeID = f.storeID
+	ec := Context{Store: f.storeID, Purpose: PurposeStoreKey, Version: f.store.newest().number}
+	at := place{path: k.dir.where(fileName(generation)), offset: fileHeaderLen + 4}
+	key, err := k.unwrap(ctx, f.store, ec, "unwrap store key", at)
+	if err != nil {
+		return nil, err
+	}
+	keys, _, err := f.store.unlock(k.opts.Suite, key, ec)
+	if err != nil {
+		return nil, at.of(err)
+	}
+	k.setStoreKey(f.store, keys)
+	s, err := f.authenticate(k.opts.Suite, key)
+	if err != nil {
+		return nil, err
+	}
+	if s.generation != generation {
+		return nil, corrupt.New(corrupt.ErrForeign, "", 28, "generation %d under the name of %d", s.generation, generation)
+	}
+	return s, nil
 }
+
+// settle compares an authentic generation with what the anchors have noted,
+// and completes what a crash may have left undone.
+func (k *Keyring) settle(ctx context.Context, s *state, all []uint64) error {
+	highest, behind := s.generation, false
+	for _, a := range k.anchors(s) {
+		gen, digest, ok, err := a.NewestGeneration(ctx, k.storeID)
+		switch {
+		case err != nil:
+			return &KeyError{Op: "read the noted generation", URI: a.URI(), Err: err}
+		case !ok, gen < s.generation:
+			// Made and not noted yet: a crash came between, or the note failed.
+			behind = true
+		case gen > s.generation || digest != s.digest:
+			if !k.opts.AcceptOlder {
+				what := "that one is newer"
+				if gen == s.generation {
+					what = "its content differs"
+				}
+				return corrupt.New(ErrRollback, "", 28, "generation %d, and %s has noted generation %d: %s", s.generation, a.URI(), gen, what)
+			}
+			highest = max(highest, gen+1)
+		}
+	}
+	if k.readOnly {
+		k.cur.Store(s)
+		return nil
+	}
+	// The rename that we saw may not be durable. If we noted it, or acted on it,
+	// and a power cut took it back, what is left would look rolled back.
+	if err := k.dir.sync(k.dir.path); err != nil {
+		return err
+	}
+	if highest > s.generation {
+		k.opts.Logger.Warn("keyring: an older generation is accepted and issued anew",
+			"store", k.storeID, "generation", s.generation, "as", highest)
+		again := s.clone()
+		again.generation = highest
+		if err := k.publish(ctx, again); err != nil {
+			return err
+		}
+	} else {
+		k.cur.Store(s)
+		if behind {
+			k.note(ctx, s)
+		}
+	}
+	k.dir.tidy(highest, all)
+	return nil
+}
+
+// anAnchor is a root key whose service takes notes.
+type anAnchor interface {
+	RootKey
+	Anchor
+}
+
+// anchors are those of the store key's roots that are Anchors.
+func (k *Keyring) anchors(s *state) []anAnchor {
+	var as []anAnchor
+	for _, uri := range s.store.roots() {
+		if a, ok := k.pins[uri].(anAnchor); ok {
+			as = append(as, a)
+		}
+	}
+	return as
+}
+
+// publish makes s durable and current. On an error the current state stays.
+func (k *Keyring) publish(ctx context.Context, s *state) error {
+	key := k.storeKey.newest()
+	if key == nil {
+		return ErrKeysWiped
+	}
+	defer key.Wipe()
+	b, err := s.encode(k.opts.Suite, k.storeID, key)
+	if err != nil {
+		return err
+	}
+	if err := k.dir.replace(s.generation, b); err != nil {
+		var u *uncertain
+		if errors.As(err, &u) {
+			k.poison = fmt.Errorf("%w: %w", ErrPoisoned, u.err)
+			return k.poison
+		}
+		return err
+	}
+	old := k.cur.Swap(s)
+	// If we crash here, the next Open notes s and removes the older file.
+	k.note(ctx, s)
+	if old != nil {
+		k.dir.remove(fileName(old.generation))
+	}
+	return nil
+}
+
+// note tells the anchors of s, which is durable. A note that fails is no
+// failed change: the next change, or the next Open, notes again, and until
+// then a rollback to before s would not be found. The change is made, so ctx
+// no longer cancels.
+func (k *Keyring) note(ctx context.Context, s *state) {
+	for _, a := range k.anchors(s) {
+		if err := a.NoteGeneration(context.WithoutCancel(ctx), k.storeID, s.generation, s.digest); err != nil {
+			k.opts.Logger.Warn("keyring: the key service has not noted the newest generation",
+				"store", k.storeID, "generation", s.generation, "root", a.URI(), "err", err)
+		}
+	}
+}
+
+func (k *Keyring) setStoreKey(e *keyEntry, keys map[uint32]*Secret) {
+	k.storeKey = &TableKeys{
+		suite: k.opts.Suite, store: k.storeID, version: e.newest().number, roots: e.roots(), keys: keys,
+	}
+}
+
+// StoreID is the store's id.
+func (k *Keyring) StoreID() ID { return k.storeID }
+
+// Generation counts the changes of the keyring, from 1.
+func (k *Keyring) Generation() uint64 { return k.cur.Load().generation }
+
+// Roots are the URIs of the root keys that wrap the store key.
+func (k *Keyring) Roots() []string { return k.cur.Load().store.roots() }
+
+// StoreKeys are the keys of the store's own sealed files. They are wiped by
+// Close.
+func (k *Keyring) StoreKeys() DataKeys { return k.storeKey }
+
+// Close wipes the store key. TableKeys live on until they are wiped. It is
+// idempotent.
+func (k *Keyring) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed.Store(true)
+	if k.storeKey != nil {
+		k.storeKey.Wipe()
+	}
+	return nil
+}
+
+// Format shows the store id, whatever the verb.
+func (k *Keyring) Format(f fmt.State, _ rune) {
+	io.WriteString(f, "Keyring("+k.storeID.String()+")")
+}
+
+// MarshalJSON refuses.
+func (k *Keyring) MarshalJSON() ([]byte, error) { return nil, secret.ErrMarshal }

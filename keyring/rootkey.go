@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/internal/codec"
-	"github.com/cofredb/cofre/internal/corrupt"
 )
 
 // A RootKey is one root key in one key service. It wraps the keys at the top
@@ -134,41 +132,3 @@ type VersionInfo struct {
 	Number    uint32
 	CreatedAt time.Time
 }
-
-// The errors of root keys and of the keyring. Those of a RootKey tell apart
-// what a caller does next: lock the table (denied), look for the key (not
-// found), suspect the disk (wrong context), retry (unreachable, throttled).
-var (
-	// ErrKeyDenied: the service knows the key and refuses its use: disabled,
-	// pending deletion, no permission, wrong passphrase.
-	ErrKeyDenied = errors.New("root key denied")
-	// ErrKeyNotFound: the service has no such key, or not the version that
-	// wrapped.
-	ErrKeyNotFound = errors.New("root key not found")
-	// ErrWrongContext: the key is there and does not open this wrap in this
-	// context: the wrap was changed, or belongs elsewhere.
-	ErrWrongContext = errors.New("wrapped key does not belong here")
-	// ErrKeyUnreachable: the service cannot be asked now.
-	ErrKeyUnreachable = errors.New("key service unreachable")
-	// ErrKeyThrottled: the service asks to slow down.
-	ErrKeyThrottled = errors.New("key service throttles")
-	// ErrRootNotPinned: the keyring names a root key that the configuration
-	// does not. It has not been called.
-	ErrRootNotPinned = errors.New("root key is not pinned by the configuration")
-	// ErrVersionUnknown: a table has no key of this version.
-	ErrVersionUnknown = errors.New("unknown table-key version")
-	// ErrRollback: an older keyring was put back.
-	ErrRollback = corrupt.ErrRollback
-)
-
-// A KeyError says which operation failed on which root key.
-type KeyError struct {
-	Op  string // such as "unwrap table key"
-	URI string // of the root key
-	Err error
-}
-
-func (e *KeyError) Error() string { return e.Op + ": " + e.URI + ": " + e.Err.Error() }
-
-// Unwrap gives the cause.
-func (e *KeyError) Unwrap() error { return e.Err }

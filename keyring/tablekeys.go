@@ -1,0 +1,123 @@
+package keyring
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/cofredb/cofre/internal/aead"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/internal/secret"
+)
+
+// TableKeys are the unwrapped keys of one table, all versions, and its opened
+// metadata. They hold plaintext keys until Wipe and are safe for concurrent
+// use. They implement DataKeys.
+type TableKeys struct {
+	suite       aead.Suite
+	store, id   ID
+	name        string
+	incarnation ID
+	version     uint32
+	roots       []string
+
+	changing sync.Mutex // held by SetMetadata
+
+	mu       sync.RWMutex // guards what follows
+	keys     map[uint32]*Secret
+	metadata []byte
+}
+
+// ID is the table's id, zero for the store's own keys.
+func (t *TableKeys) ID() ID { return t.id }
+
+// Name is the table's name.
+func (t *TableKeys) Name() string { return t.name }
+
+// Version is the newest version of the table key, which wraps new data keys.
+func (t *TableKeys) Version() uint32 { return t.version }
+
+// Incarnation is the life of the table, bound into its files.
+func (t *TableKeys) Incarnation() ID { return t.incarnation }
+
+// RootURIs are the root keys that wrap the newest version.
+func (t *TableKeys) RootURIs() []string { return slices.Clone(t.roots) }
+
+// Metadata returns a copy of the table's metadata.
+func (t *TableKeys) Metadata() []byte {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return bytes.Clone(t.metadata)
+}
+
+// Wipe zeroes the keys and drops the metadata. What is asked of t afterwards
+// fails with ErrKeysWiped. It is idempotent.
+func (t *TableKeys) Wipe() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	wipeAll(t.keys)
+	clear(t.metadata)
+	t.keys, t.metadata = nil, nil
+}
+
+// NewDataKey makes the data key of a new file.
+func (t *TableKeys) NewDataKey(file ID) (*DataKey, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.keys == nil {
+		return nil, ErrKeysWiped
+	}
+	return wrapDataKey(t.suite, t.keys[t.version], t.store, t.id, file, t.version)
+}
+
+// DataKey unwraps the data key of an existing file. Errors are ErrKeysWiped
+// or *corrupt.Error, of class ErrVersionUnknown or corrupt.ErrAuth.
+func (t *TableKeys) DataKey(file ID, version uint32, wrapped []byte) (*Secret, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.keys == nil {
+		return nil, ErrKeysWiped
+	}
+	key, ok := t.keys[version]
+	if !ok {
+		return nil, corrupt.New(ErrVersionUnknown, "", identityLen, "table %s has no key version %d", t.id, version)
+	}
+	return unwrapDataKey(t.suite, key, t.store, t.id, file, version, wrapped)
+}
+
+// Format shows the id, whatever the verb.
+func (t *TableKeys) Format(f fmt.State, _ rune) {
+	io.WriteString(f, "TableKeys("+t.id.String()+")")
+}
+
+// MarshalJSON refuses.
+func (t *TableKeys) MarshalJSON() ([]byte, error) { return nil, secret.ErrMarshal }
+
+// newest returns a copy of the newest version, or nil after Wipe. The caller
+// wipes it.
+func (t *TableKeys) newest() *Secret {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.keys == nil {
+		return nil
+	}
+	return t.keys[t.version].Clone()
+}
+
+// setMetadata keeps what the keyring now has, unless t has been wiped.
+func (t *TableKeys) setMetadata(b []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.keys != nil {
+		clear(t.metadata)
+		t.metadata = append([]byte{}, b...)
+	}
+}
+
+func wipeAll(keys map[uint32]*Secret) {
+	for _, k := range keys {
+		k.Wipe()
+	}
+}

@@ -1,0 +1,108 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cofredb/cofre/internal/corrupt"
+)
+
+// newEntry makes a key, version 1, wraps it by root and finishes its entry.
+func (k *Keyring) newEntry(ctx context.Context, root RootKey, ec Context, op string, metadata []byte) (*keyEntry, *Secret, error) {
+	key := RandomSecret()
+	e, err := k.buildEntry(ctx, root, key, ec, op, metadata)
+	if err != nil {
+		key.Wipe()
+		return nil, nil, err
+	}
+	return e, key, nil
+}
+
+func (k *Keyring) buildEntry(ctx context.Context, root RootKey, key *Secret, ec Context, op string, metadata []byte) (*keyEntry, error) {
+	blob, err := root.Wrap(ctx, key, ec)
+	if err == nil && (len(blob) == 0 || len(blob) > MaxWrapLen) {
+		err = &LimitError{What: "wrapped key", Len: len(blob), Max: MaxWrapLen}
+	}
+	if err != nil {
+		return nil, &KeyError{Op: op, URI: root.URI(), Err: err}
+	}
+	commitment, err := commit(key, ec)
+	if err != nil {
+		return nil, err
+	}
+	e := &keyEntry{id: ec.Table, versions: []keyVersion{{
+		number: ec.Version, createdAt: k.now(), state: versionCurrent,
+		commitment: commitment, wraps: []wrap{{uri: root.URI(), blob: blob}},
+	}}}
+	if metadata != nil {
+		if e.metadata, err = sealSalted(k.opts.Suite, key, labelMetadata, metadata, metadataAAD(ec.Store, ec.Table)); err != nil {
+			return nil, err
+		}
+	}
+	return e, e.finish(ec.Store, key)
+}
+
+// A place is where an entry lies.
+type place struct {
+	path   string
+	offset int64
+}
+
+// of gives an error about the entry its place.
+func (p place) of(err error) error {
+	var e *corrupt.Error
+	if errors.As(err, &e) {
+		c := *e
+		c.Path, c.Offset = p.path, p.offset
+		return &c
+	}
+	return err
+}
+
+// fault makes the error of a root key that did not unwrap. Where the key was
+// there, or the wrap does not parse, the wrap is what is wrong: then it is a
+// *corrupt.Error as well.
+func (p place) fault(op, uri string, err error) error {
+	ke := &KeyError{Op: op, URI: uri, Err: err}
+	var e *corrupt.Error
+	if errors.Is(err, ErrWrongContext) || errors.As(err, &e) && e.Path == "" {
+		return fmt.Errorf("%w: %w", corrupt.New(corrupt.ErrAuth, p.path, p.offset, "a wrapped key does not open"), ke)
+	}
+	return fmt.Errorf("%s at offset %d: %w", p.path, p.offset, ke)
+}
+
+// unwrap recovers the newest version of an entry's key: from the first of its
+// roots that opens it. No root is called unless every one is pinned. Errors
+// are *KeyError values, joined where there were several roots.
+func (k *Keyring) unwrap(ctx context.Context, e *keyEntry, ec Context, op string, at place) (*Secret, error) {
+	v := e.newest()
+	for _, w := range v.wraps {
+		if _, ok := k.pins[w.uri]; !ok {
+			return nil, at.fault(op, w.uri, ErrRootNotPinned)
+		}
+	}
+	var errs []error
+	for _, w := range v.wraps {
+		key, err := k.pins[w.uri].Unwrap(ctx, w.blob, ec)
+		if err == nil {
+			var ok bool
+			if ok, err = committed(key, ec, v.commitment); ok {
+				return key, nil
+			}
+			key.Wipe()
+			if err == nil {
+				err = fmt.Errorf("%w: the key is not the one committed to", ErrWrongContext)
+			}
+		}
+		errs = append(errs, at.fault(op, w.uri, err))
+	}
+	if len(errs) == 1 {
+		return nil, errs[0]
+	}
+	return nil, errors.Join(errs...)
+}
+
+// now tells the time as the file keeps it.
+func (k *Keyring) now() time.Time { return k.opts.Now().UTC().Round(0) }
