@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha512"
@@ -10,6 +9,7 @@ import (
 	"github.com/cofredb/cofre/internal/aead"
 	"github.com/cofredb/cofre/internal/codec"
 	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/internal/derive"
 	"github.com/cofredb/cofre/internal/secret"
 )
 
@@ -32,25 +32,6 @@ const (
 	sealOverhead  = saltLen + aead.Overhead
 )
 
-// expand derives n bytes from key by HKDF-Expand-SHA-384. The info is the
-// label with its length before it, then the context; no two uses share one.
-func expand(key *Secret, label string, context []byte, n int) ([]byte, error) {
-	var w codec.Writer
-	w.Str(label)
-	w.Raw(context)
-	return hkdf.Expand(sha512.New384, key.Expose(), string(w.B), n)
-}
-
-// derive makes the cipher of a derived key.
-func derive(suite aead.Suite, key *Secret, label string, context []byte) (aead.Sealer, error) {
-	k, err := expand(key, label, context, len(key.Expose()))
-	if err != nil {
-		return nil, err
-	}
-	defer clear(k)
-	return suite.New(k)
-}
-
 // sealSalted seals text under a key derived with a random salt, so that the
 // derived key seals once however often the record is rewritten:
 //
@@ -58,7 +39,7 @@ func derive(suite aead.Suite, key *Secret, label string, context []byte) (aead.S
 func sealSalted(suite aead.Suite, key *Secret, label string, text, additional []byte) ([]byte, error) {
 	out := make([]byte, saltLen, len(text)+sealOverhead)
 	rand.Read(out)
-	s, err := derive(suite, key, label, out[:saltLen])
+	s, err := derive.Sealer(suite, key, label, out[:saltLen])
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +51,7 @@ func openSalted(suite aead.Suite, key *Secret, label string, sealed, additional 
 	if len(sealed) < sealOverhead {
 		return nil, aead.ErrOpen
 	}
-	s, err := derive(suite, key, label, sealed[:saltLen])
+	s, err := derive.Sealer(suite, key, label, sealed[:saltLen])
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +61,7 @@ func openSalted(suite aead.Suite, key *Secret, label string, sealed, additional 
 // mac is HMAC-SHA-384 over the parts, which together must be unambiguous,
 // under a key derived from key.
 func mac(key *Secret, label string, parts ...[]byte) ([]byte, error) {
-	k, err := expand(key, label, nil, macLen)
+	k, err := derive.Bytes(key, label, nil, macLen)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +77,7 @@ func mac(key *Secret, label string, parts ...[]byte) ([]byte, error) {
 // the wraps and compared after each unwrap. GCM does not commit to its key, and
 // a key service may carry no context; this does both.
 func commit(key *Secret, ec Context) ([]byte, error) {
-	return expand(key, labelCommitment, ec.Canonical(), commitmentLen)
+	return derive.Bytes(key, labelCommitment, ec.Canonical(), commitmentLen)
 }
 
 // committed tells whether want is the commitment of key and ec.
@@ -121,7 +102,7 @@ func dataKeyAAD(store, table, file ID, version uint32) []byte {
 // wrapDataKey seals the data key of a file. The wrapping key is derived for
 // that file alone and so seals once.
 func wrapDataKey(suite aead.Suite, key *Secret, store, table, file ID, version uint32) (*DataKey, error) {
-	s, err := derive(suite, key, labelDataKey, file[:])
+	s, err := derive.Sealer(suite, key, labelDataKey, file[:])
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +118,7 @@ func wrapDataKey(suite aead.Suite, key *Secret, store, table, file ID, version u
 
 // unwrapDataKey opens what wrapDataKey sealed.
 func unwrapDataKey(suite aead.Suite, key *Secret, store, table, file ID, version uint32, wrapped []byte) (*Secret, error) {
-	s, err := derive(suite, key, labelDataKey, file[:])
+	s, err := derive.Sealer(suite, key, labelDataKey, file[:])
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +145,7 @@ func openKey(s aead.Sealer, wrapped, additional []byte, fault func() error) (*Se
 // wrapOlder seals an older version of a table key under the newest. The
 // wrapping key is derived for that pair alone.
 func wrapOlder(suite aead.Suite, newest, older *Secret, ec Context) ([]byte, error) {
-	s, err := derive(suite, newest, labelOlderKey, versionContext(ec.Version))
+	s, err := derive.Sealer(suite, newest, labelOlderKey, versionContext(ec.Version))
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/cofredb/cofre/internal/aead"
 	"github.com/cofredb/cofre/internal/codec"
 	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/internal/derive"
 )
 
 // Bounds of the keyring file. What exceeds them is refused before anything is
@@ -248,7 +249,7 @@ func (e *keyEntry) unlock(suite aead.Suite, newest *Secret, ec Context) (_ map[u
 		}
 		vc := ec
 		vc.Version = v.number
-		s, err := derive(suite, newest, labelOlderKey, versionContext(v.number))
+		s, err := derive.Sealer(suite, newest, labelOlderKey, versionContext(v.number))
 		if err != nil {
 			return nil, nil, err
 		}
