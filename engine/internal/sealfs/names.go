@@ -11,14 +11,14 @@ import (
 type class uint8
 
 const (
-	classUnknown class = iota // refused: there is no plaintext path
-	classTable                // .sst, .blob: package sstable
-	classLog                  // .log: package wal, recycled
-	classManifest             // MANIFEST: package wal, with the file map
-	classOptions              // OPTIONS and its temporary: package wal, closed by an end mark
-	classMarker               // marker.*: empty, the content is in the name
-	classLock                 // LOCK: empty
-	classPending              // a log or MANIFEST on its way to its name; hidden
+	classUnknown  class = iota // refused: there is no plaintext path
+	classTable                 // .sst, .blob: package sstable
+	classLog                   // .log: package wal, recycled
+	classManifest              // MANIFEST: package wal, with the file map
+	classOptions               // OPTIONS and its temporary: package wal, closed by an end mark
+	classMarker                // marker.*: empty, the content is in the name
+	classLock                  // LOCK: empty
+	classPending               // a log or MANIFEST on its way to its name; hidden
 )
 
 // pendingPrefix marks a file whose header is not synced yet. Pebble ignores

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+
+	"github.com/cofredb/cofre/engine/internal/hole"
+	"github.com/cofredb/cofre/engine/internal/sealfs"
+	"github.com/cofredb/cofre/keyring"
+)
+
+// pebbleFormat is Pebble's format major version for every table. It rises by a
+// step of Cofre's own format version, never by an upgrade of the library.
+const pebbleFormat = pebble.FormatValueSeparation
+
+// tuning is what Pebble is told about sizes. The zero value is what is used;
+// tests make them small.
+type tuning struct {
+	memTableSize   uint64 // bytes; 0 is 32 MiB, or an eighth of the budget
+	targetFileSize int64  // bytes, of L0; 0 is Pebble's 2 MiB
+	blockSize      int    // bytes; 0 is Pebble's 4 KiB
+	stallSublevels int32  // L0 sublevels at which writes wait; 0 is 24
+	stallWait      time.Duration
+}
+
+// An instance is one open Pebble database: a table, or one of its snapshots.
+//
+// Users enter and leave; close waits for them. What lives longer than a call
+// (scans, views) is registered, and close ends it before Pebble closes, which
+// would panic in an iterator's next step otherwise.
+type instance struct {
+	table    *Table
+	db       *pebble.DB
+	hole     *hole.FS
+	fs       *sealfs.FS
+	keys     *keyring.TableKeys
+	dir      string
+	readOnly bool
+
+	// refs counts users; closing is added to it when the instance closes.
+	refs      atomic.Int64
+	drained   chan struct{}
+	drainOnce sync.Once
+
+	used  atomic.Bool // since the janitor last looked
+	dirty atomic.Bool // written to since it was opened
+
+	mu   sync.Mutex
+	open map[interrupter]struct{} // scans and views; guarded by mu
+
+	stall stall
+}
+
+// closing is far below zero: no number of users lifts it above.
+const closing = -1 << 62
+
+// An interrupter is something that must end before Pebble closes.
+type interrupter interface{ interrupt() }
+
+// enter announces a user; false means that the instance is closing.
+func (i *instance) enter() bool {
+	if i.refs.Add(1) > 0 {
+		if !i.used.Load() {
+			i.used.Store(true)
+		}
+		return true
+	}
+	i.leave()
+	return false
+}
+
+func (i *instance) leave() {
+	if i.refs.Add(-1) == closing {
+		i.drainOnce.Do(func() { close(i.drained) })
+	}
+}
+
+// register adds a scan or view; false means that the instance is closing.
+func (i *instance) register(x interrupter) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.open == nil {
+		return false
+	}
+	i.open[x] = struct{}{}
+	return true
+}
+
+func (i *instance) unregister(x interrupter) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.open, x)
+}
+
+// idle tells whether nobody uses the instance or holds a view of it.
+func (i *instance) idle() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.refs.Load() == 0 && len(i.open) == 0
+}
+
+// err is the failure that tripped the instance's hole, if any.
+func (i *instance) err() error {
+	if err := i.hole.Err(); err != nil {
+		return &poisoned{cause: err}
+	}
+	return nil
+}
+
+// result is what a call to Pebble means: nothing, once the hole is open.
+func (i *instance) result(err error) error {
+	if perr := i.err(); perr != nil {
+		return perr
+	}
+	if err != nil {
+		return i.table.translate(err)
+	}
+	return nil
+}
+
+// close ends the instance: users are waited for, scans and views are ended,
+// Pebble is closed. Unless the instance failed or only read, what is in the
+// memtable is flushed first, so that the next open finds no log to replay.
+func (i *instance) close() error {
+	i.mu.Lock()
+	open := i.open
+	i.open = nil
+	i.mu.Unlock()
+	if i.refs.Add(closing) == closing {
+		i.drainOnce.Do(func() { close(i.drained) })
+	}
+	i.stall.release()
+	<-i.drained
+	for x := range open {
+		x.interrupt()
+	}
+	var errs []error
+	if !i.readOnly && i.dirty.Load() && i.err() == nil {
+		errs = append(errs, i.table.translate(i.db.Flush()))
+	}
+	errs = append(errs, i.db.Close(), i.err())
+	i.keys.Wipe()
+	return errors.Join(errs...)
+}
+
+// pebbleOptions are the options of every instance. Plain Pebble is compared
+// under the very same.
+func (s *Store) pebbleOptions(m *metadata) *pebble.Options {
+	t := s.opts.tune
+	o := &pebble.Options{
+		Cache:                       s.cache,
+		FileCache:                   s.fileCache,
+		MaxOpenFiles:                s.opts.MaxOpenFiles,
+		FormatMajorVersion:          pebbleFormat,
+		MemTableSize:                t.memTableSize,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       1 << 30, // the engine applies back-pressure, with a deadline
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		ErrorIfNotExists:            true,
+	}
+	if o.MemTableSize == 0 {
+		o.MemTableSize = uint64(min(32<<20, s.opts.MemoryBudget/8))
+	}
+	o.TargetFileSizes[0] = t.targetFileSize
+	for l := range o.Levels {
+		o.Levels[l].BlockSize = t.blockSize
+		o.Levels[l].FilterPolicy = bloom.FilterPolicy(10)
+		if m.noCompression {
+			o.Levels[l].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+		}
+	}
+	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		if m.separateFrom == 0 {
+			return pebble.ValueSeparationPolicy{}
+		}
+		return pebble.ValueSeparationPolicy{
+			Enabled: true, MinimumSize: m.separateFrom, MaxBlobReferenceDepth: 10,
+			RewriteMinimumAge: 5 * time.Minute, TargetGarbageRatio: 0.2,
+		}
+	}
+	return o
+}
+
+// openPebble opens a directory that Preflight has passed. A panic of Pebble's
+// ends here: it may refuse a table, not end the process.
+func (i *instance) openPebble(o *pebble.Options) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("open %s: Pebble panicked: %v", i.table.store.rel(i.dir), r)
+			i.hole.Trip(err)
+		}
+	}()
+	o.FS = i.hole
+	o.ReadOnly = i.readOnly
+	o.Logger = &logger{log: i.table.store.log, table: i.table.id, fatal: i.hole.Trip}
+	i.stall.init(i.table.store.opts.tune)
+	o.EventListener = i.listener()
+	o.Experimental.CompactionScheduler = i.table.store.scheduler.instance()
+	db, err := pebble.Open(i.dir, o)
+	if herr := i.hole.Err(); herr != nil {
+		if err == nil {
+			_ = db.Close()
+		}
+		return &poisoned{cause: herr}
+	}
+	if err != nil {
+		return i.table.translate(err)
+	}
+	i.db = db
+	return nil
+}
+
+// listener hears what Pebble does in the background. Without a handler of its
+// own, one bad block would end the process.
+func (i *instance) listener() *pebble.EventListener {
+	log := i.table.store.log.With("table", i.table.id)
+	return &pebble.EventListener{
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			log.Error("corruption", "path", i.table.store.rel(info.Path), "error", i.table.translate(info.Details))
+		},
+		BackgroundError: func(err error) {
+			log.Error("background work failed", "error", i.table.translate(err))
+		},
+		FlushEnd:      func(pebble.FlushInfo) { i.stall.look() },
+		CompactionEnd: func(pebble.CompactionInfo) { i.stall.look() },
+	}
+}

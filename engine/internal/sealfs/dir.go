@@ -1,0 +1,314 @@
+package sealfs
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cofredb/cofre/internal/codec"
+	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/wal"
+)
+
+// A fileKey names a table within its directory.
+type fileKey struct {
+	number uint64
+	kind   keyring.FileKind
+}
+
+// A fileEntry is a line of the file map: which file a number stands for.
+type fileEntry struct {
+	fileKey
+	fileID keyring.ID
+	length uint64 // plaintext bytes
+}
+
+// An expectation is what other files say of a log.
+type expectation struct {
+	fileID   keyring.ID
+	attested uint64 // at least so many frames
+	final    uint64 // exactly so many frames; 0: unknown
+}
+
+// dir is the state of one directory: what its files are and how they hang
+// together.
+type dir struct {
+	path string
+
+	mu      sync.Mutex // guards all below
+	loaded  bool       // the file map is complete
+	files   map[fileKey]fileEntry
+	pending []fileEntry // finished since the last MANIFEST frame
+	markers map[string]marker
+	// moved is the MANIFEST of a marker whose directory entry is not synced
+	// yet, named the last whose marker is: the one that logs may name.
+	moved *wal.Segment
+	named wal.Segment
+	// logs are the .log files here: those that are open for writing, those
+	// closed in this session, those that Preflight met.
+	logs     map[uint64]wal.Segment
+	manifest wal.Segment            // of the MANIFEST last written or read
+	previous wal.Segment            // the log that the next one follows
+	live     map[string]*logFile    // by base name
+	expect   map[uint64]expectation // of logs, by number
+	expectM  map[uint64]expectation // of MANIFESTs, by number
+	// handle is the one descriptor that all of Pebble's handles on this
+	// directory share; refs counts them.
+	handle vfs.File
+	refs   int
+}
+
+func newDir(path string) *dir {
+	return &dir{
+		path:    path,
+		files:   make(map[fileKey]fileEntry),
+		markers: make(map[string]marker),
+		logs:    make(map[uint64]wal.Segment),
+		live:    make(map[string]*logFile),
+		expect:  make(map[uint64]expectation),
+		expectM: make(map[uint64]expectation),
+	}
+}
+
+func (d *dir) lookup(fn fileName) (fileEntry, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e, ok := d.files[fileKey{fn.number, fn.kind}]
+	return e, ok
+}
+
+// finish enters a complete table into the map and queues it for the next
+// frame of the MANIFEST.
+func (d *dir) finish(e fileEntry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.files[e.fileKey] == e {
+		return
+	}
+	d.files[e.fileKey] = e
+	d.pending = append(d.pending, e)
+}
+
+// removed forgets a file that is gone.
+func (d *dir) removed(fn fileName) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch fn.class {
+	case classTable:
+		delete(d.files, fileKey{fn.number, fn.kind})
+	case classLog:
+		delete(d.logs, fn.number)
+	}
+}
+
+// A note rides on every frame of a MANIFEST:
+//
+//	flags (1)   bit 0: the entries are the whole map
+//	count (4)   then count × { number (8) kind (1) file id (16) length (8) }
+//	log (32)    number (8) file id (16) durable frames (8) of the current log
+type note struct {
+	whole   bool
+	entries []fileEntry
+	log     wal.Segment
+}
+
+const (
+	noteEntryLen = 8 + 1 + 16 + 8
+	noteWhole    = 1
+)
+
+func (n *note) encode() []byte {
+	w := codec.Writer{B: make([]byte, 0, 5+len(n.entries)*noteEntryLen+32)}
+	var flags uint8
+	if n.whole {
+		flags |= noteWhole
+	}
+	w.U8(flags)
+	w.U32(uint32(len(n.entries)))
+	for _, e := range n.entries {
+		w.U64(e.number)
+		w.U8(uint8(e.kind))
+		w.Raw(e.fileID[:])
+		w.U64(e.length)
+	}
+	w.U64(n.log.Number)
+	w.Raw(n.log.FileID[:])
+	w.U64(n.log.Frames)
+	return w.B
+}
+
+func decodeNote(b []byte) (note, error) {
+	var n note
+	r := codec.NewReader(b)
+	flags := r.U8()
+	n.whole = flags&noteWhole != 0
+	count := r.Count(len(b), noteEntryLen)
+	n.entries = make([]fileEntry, count)
+	for i := range n.entries {
+		e := &n.entries[i]
+		e.number = r.U64()
+		e.kind = keyring.FileKind(r.U8())
+		r.Fill(e.fileID[:])
+		e.length = r.U64()
+	}
+	n.log.Number = r.U64()
+	r.Fill(n.log.FileID[:])
+	n.log.Frames = r.U64()
+	if flags&^noteWhole != 0 {
+		return n, errors.New("unknown flags")
+	}
+	return n, r.Done()
+}
+
+// takeNote builds the note of a MANIFEST's next frame.
+func (d *dir) takeNote(whole bool) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := note{whole: whole, entries: d.pending}
+	d.pending = nil
+	if whole {
+		n.entries = make([]fileEntry, 0, len(d.files))
+		for _, e := range d.files {
+			n.entries = append(n.entries, e)
+		}
+		slices.SortFunc(n.entries, func(a, b fileEntry) int {
+			return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.kind, b.kind))
+		})
+	}
+	// The current log is the live one. Frames 0 was synced before the log had
+	// its name; only what came later says that the name is durable too.
+	for _, f := range d.live {
+		if f.name.class == classLog {
+			if s := f.segment(f.w.Durable()); s.Frames > 1 && s.Number > n.log.Number {
+				n.log = s
+			}
+		}
+	}
+	return n.encode()
+}
+
+// past is frame 0 of a new log or MANIFEST.
+func (d *dir) past() wal.Past {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := wal.Past{FormatVersion: keyring.FormatVersion, Previous: d.previous, Manifest: d.named}
+	for _, f := range d.live {
+		if f.name.class == classManifest && f.w.Identity().FileID == d.named.FileID {
+			p.Manifest.Frames = f.w.Durable()
+		}
+	}
+	if m, ok := d.markers[markerFormat]; ok {
+		p.PebbleFormat = parseFormat(m.value)
+	}
+	return p
+}
+
+// synced notes that the directory's entries are durable.
+func (d *dir) synced() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.moved != nil {
+		d.named = *d.moved
+		d.moved = nil
+	}
+}
+
+// OpenDir shares one descriptor among all handles on a directory.
+func (fs *FS) OpenDir(name string) (vfs.File, error) {
+	d := fs.dir(name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.handle == nil {
+		f, err := fs.cfg.Base.OpenDir(name)
+		if err != nil {
+			return nil, err
+		}
+		d.handle = f
+	}
+	d.refs++
+	return &dirFile{File: d.handle, d: d}, nil
+}
+
+type dirFile struct {
+	vfs.File
+	d      *dir
+	closed bool // by its one owner
+}
+
+func (f *dirFile) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		return err
+	}
+	f.d.synced()
+	return nil
+}
+
+func (f *dirFile) SyncData() error { return f.Sync() }
+
+func (f *dirFile) Close() error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	if f.d.refs--; f.d.refs > 0 {
+		return nil
+	}
+	h := f.d.handle
+	f.d.handle = nil
+	return h.Close()
+}
+
+// createMarker makes an empty file whose name is its content. The directory is
+// synced first: Pebble moves the marker before the directory entry of the
+// MANIFEST it names is durable, and a crash between would keep the one and
+// lose the other.
+func (fs *FS) createMarker(d *dir, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	base := fs.PathBase(name)
+	m, ok := parseMarker(base)
+	if !ok {
+		return nil, fs.unknown("create", name)
+	}
+	h, err := fs.OpenDir(d.path)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(h.Sync(), h.Close())
+	if err != nil {
+		return nil, err
+	}
+	f, err := fs.cfg.Base.Create(name, category)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.markers[m.name] = m
+	if fn := fs.parse(m.value); m.name == markerManifest && fn.class == classManifest && fn.number == d.manifest.Number {
+		s := d.manifest
+		d.moved = &s
+	}
+	d.mu.Unlock()
+	return emptyFile{f}, nil
+}
+
+// emptyFile refuses content: nothing may be written in the clear.
+type emptyFile struct{ vfs.File }
+
+var errEmpty = errors.New("a marker is empty by design")
+
+func (emptyFile) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	return 0, errEmpty
+}
+func (emptyFile) WriteAt([]byte, int64) (int, error) { return 0, errEmpty }
+
+func isEOF(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}

@@ -1,0 +1,477 @@
+package sealfs
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/record"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/wal"
+)
+
+// Preflight reads what binds a directory's files together and checks it,
+// before Pebble opens the directory (Pebble writes at once). It loads the file
+// map, and what it learns of each log is enforced when Pebble reads that log.
+//
+// With a seal, the directory was closed cleanly and must match it exactly.
+// Without, it crashed, and what one file says of another must hold.
+//
+// Unless readOnly, it removes files that a crash left without a name, and
+// syncs the files that recovery will build on: after a kill (as opposed to a
+// power cut) their tails may be in the page cache only, and the next log will
+// name their length.
+func (fs *FS) Preflight(path string, seal *Seal, readOnly bool) error {
+	p := &preflight{fs: fs, path: path, d: fs.dir(path), seal: seal, readOnly: readOnly}
+	if err := p.list(); err != nil {
+		return err
+	}
+	if seal != nil {
+		if err := p.compare(); err != nil {
+			return err
+		}
+	}
+	p.peek()
+	if err := p.manifest(); err != nil {
+		return err
+	}
+	return p.chain()
+}
+
+type preflight struct {
+	fs       *FS
+	path     string
+	d        *dir
+	seal     *Seal
+	readOnly bool
+
+	markerNames []string
+	markers     map[string]marker
+	logs        []*peeked // by number
+
+	minUnflushed uint64
+	attested     map[uint64]wal.Segment // of logs, by MANIFEST notes
+}
+
+// A peeked log: its frame 0, or why it does not open.
+type peeked struct {
+	fn   fileName
+	name string
+	self wal.Segment // Frames unknown
+	past wal.Past
+	err  error
+}
+
+func (p *preflight) at(base string) string { return p.fs.PathJoin(p.path, base) }
+
+func (p *preflight) fault(class error, base string, format string, args ...any) error {
+	return corrupt.New(class, p.fs.rel(p.at(base)), -1, format, args...)
+}
+
+// list takes in the directory.
+func (p *preflight) list() error {
+	names, err := p.fs.cfg.Base.List(p.path)
+	if err != nil {
+		return err
+	}
+	p.markers = make(map[string]marker)
+	for _, n := range names {
+		fn := p.fs.parse(n)
+		switch fn.class {
+		case classPending:
+			if !p.readOnly {
+				if err := p.fs.cfg.Base.Remove(p.at(n)); err != nil {
+					return err
+				}
+			}
+			continue
+		case classMarker:
+			m, ok := parseMarker(n)
+			if !ok {
+				return p.fault(corrupt.ErrFormat, n, "not a marker's name")
+			}
+			if fi, err := p.fs.regular(p.at(n)); err != nil {
+				return err
+			} else if fi.Size() != 0 {
+				return p.fault(corrupt.ErrFormat, n, "a marker of %d bytes: markers are empty", fi.Size())
+			}
+			p.markerNames = append(p.markerNames, n)
+			if old, ok := p.markers[m.name]; !ok || old.iter < m.iter {
+				p.markers[m.name] = m
+			}
+		case classLog:
+			p.logs = append(p.logs, &peeked{fn: fn, name: n})
+		}
+	}
+	slices.Sort(p.markerNames)
+	slices.SortFunc(p.logs, func(a, b *peeked) int { return cmp.Compare(a.fn.number, b.fn.number) })
+	for _, m := range []string{markerManifest, markerFormat} {
+		if _, ok := p.markers[m]; !ok {
+			return p.fault(corrupt.ErrMissing, "marker."+m, "the %s marker of an existing table is gone", m)
+		}
+	}
+	return nil
+}
+
+// compare holds the listing against the seal; contents follow as they are
+// read.
+func (p *preflight) compare() error {
+	if !slices.Equal(p.markerNames, p.seal.Markers) {
+		return p.fault(corrupt.ErrRollback, "marker", "markers are %v, at the last close they were %v", p.markerNames, p.seal.Markers)
+	}
+	for _, s := range p.seal.Logs {
+		if !slices.ContainsFunc(p.logs, func(l *peeked) bool { return l.fn.number == s.Number }) {
+			return p.fault(corrupt.ErrMissing, fmt.Sprintf("%06d.log", s.Number), "was there at the last close")
+		}
+	}
+	for _, l := range p.logs {
+		if !slices.ContainsFunc(p.seal.Logs, func(s wal.Segment) bool { return l.fn.number == s.Number }) {
+			return p.fault(corrupt.ErrForeign, l.name, "was not there at the last close")
+		}
+	}
+	return nil
+}
+
+// peek opens frame 0 of every log. Logs that do not open are judged later:
+// only those that the MANIFEST needs matter.
+func (p *preflight) peek() {
+	for _, l := range p.logs {
+		o, r, err := p.fs.openReader(p.d, p.at(l.name), l.fn)
+		if err != nil {
+			l.err = err
+			continue
+		}
+		l.past = r.Past()
+		l.self = wal.Segment{Number: l.fn.number, FileID: o.header.Identity.FileID}
+		r.Close()
+	}
+}
+
+// manifest reads the MANIFEST whole: the file map, and which logs are needed.
+func (p *preflight) manifest() error {
+	base := p.markers[markerManifest].value
+	fn := p.fs.parse(base)
+	if fn.class != classManifest {
+		return p.fault(corrupt.ErrFormat, base, "the marker names no MANIFEST")
+	}
+	var e expectation
+	for _, l := range p.logs {
+		if l.err != nil || l.past.Manifest.FileID.IsZero() {
+			continue
+		}
+		m := l.past.Manifest
+		if m.Number > fn.number {
+			return p.fault(corrupt.ErrRollback, base, "log %d names MANIFEST %d, the marker an older one", l.fn.number, m.Number)
+		}
+		if m.Number == fn.number && m.Frames >= e.attested {
+			e.fileID, e.attested = m.FileID, m.Frames
+		}
+		if f := l.past.PebbleFormat; f > parseFormat(p.markers[markerFormat].value) {
+			return p.fault(corrupt.ErrRollback, "marker."+markerFormat, "log %d was written at format %d, the marker says %s",
+				l.fn.number, f, p.markers[markerFormat].value)
+		}
+	}
+	if p.seal != nil {
+		if p.seal.Manifest.Number != fn.number {
+			return p.fault(corrupt.ErrRollback, base, "at the last close the MANIFEST was number %d", p.seal.Manifest.Number)
+		}
+		e = expectation{fileID: p.seal.Manifest.FileID, final: p.seal.Manifest.Frames}
+	}
+	p.d.mu.Lock()
+	p.d.expectM[fn.number] = e
+	p.d.mu.Unlock()
+	if err := p.sync(base); err != nil {
+		return err
+	}
+	o, r, err := p.fs.openReader(p.d, p.at(base), fn)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return p.fault(corrupt.ErrMissing, base, "the marker names it")
+		}
+		return err
+	}
+	defer r.Close()
+	edits, durable, err := p.readMap(r)
+	if err != nil {
+		return err
+	}
+	p.minUnflushed = minUnflushedLog(edits)
+	self := wal.Segment{Number: fn.number, FileID: o.header.Identity.FileID, Frames: r.Frames()}
+	p.d.mu.Lock()
+	defer p.d.mu.Unlock()
+	p.d.expectM[fn.number] = expectation{fileID: self.FileID, final: self.Frames}
+	p.d.manifest = self
+	p.d.named = self
+	if p.readOnly {
+		p.d.named.Frames = durable
+	}
+	p.d.loaded = true
+	for k, m := range p.markers {
+		p.d.markers[k] = m
+	}
+	return nil
+}
+
+// readMap collects the file map and the version edits of a MANIFEST.
+func (p *preflight) readMap(r *wal.Reader) (edits []byte, durable uint64, err error) {
+	files := make(map[fileKey]fileEntry)
+	p.attested = make(map[uint64]wal.Segment)
+	for {
+		f, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		durable = max(durable, f.Durable)
+		edits = append(edits, f.Data...)
+		if len(f.Note) == 0 {
+			continue
+		}
+		n, err := decodeNote(f.Note)
+		if err != nil {
+			return nil, 0, p.fault(corrupt.ErrFormat, p.markers[markerManifest].value, "note of frame %d: %v", f.Index, err)
+		}
+		for _, e := range n.entries {
+			files[e.fileKey] = e
+		}
+		if s := n.log; s.Frames > p.attested[s.Number].Frames {
+			p.attested[s.Number] = s
+		}
+	}
+	p.d.mu.Lock()
+	p.d.files = files
+	p.d.pending = nil
+	p.d.mu.Unlock()
+	return edits, durable, nil
+}
+
+// chain checks that every log from the oldest that the MANIFEST needs is
+// there, and tells each how it must end: as the next one names it.
+func (p *preflight) chain() error {
+	var needed []*peeked
+	for _, l := range p.logs {
+		if l.fn.number >= p.minUnflushed {
+			needed = append(needed, l)
+		}
+	}
+	byNumber := make(map[uint64]*peeked)
+	for _, l := range needed {
+		if l.err != nil {
+			return l.err
+		}
+		byNumber[l.fn.number] = l
+	}
+	expect := make(map[uint64]expectation)
+	for i, l := range needed {
+		e := expectation{fileID: l.self.FileID}
+		if s, ok := p.attested[l.fn.number]; ok {
+			e.fileID, e.attested = s.FileID, s.Frames
+		}
+		expect[l.fn.number] = e
+		prev := l.past.Previous
+		switch {
+		case i > 0 && (prev.Number != needed[i-1].fn.number || prev.FileID != needed[i-1].self.FileID):
+			return p.fault(corrupt.ErrForeign, l.name, "follows log %d (file %s), but before it lies log %d (file %s)",
+				prev.Number, prev.FileID, needed[i-1].fn.number, needed[i-1].self.FileID)
+		case i > 0:
+			pe := expect[prev.Number]
+			pe.final = prev.Frames
+			expect[prev.Number] = pe
+		case !prev.FileID.IsZero() && prev.Number >= p.minUnflushed:
+			return p.fault(corrupt.ErrMissing, fmt.Sprintf("%06d.log", prev.Number), "log %d follows it and the MANIFEST needs it", l.fn.number)
+		}
+	}
+	for n, s := range p.attested {
+		if n >= p.minUnflushed && byNumber[n] == nil && s.Frames > 0 {
+			return p.fault(corrupt.ErrMissing, fmt.Sprintf("%06d.log", n), "the MANIFEST needs it and names %d durable frames", s.Frames)
+		}
+	}
+	if p.seal != nil {
+		for _, s := range p.seal.Logs {
+			l := p.byNumber(s.Number)
+			if l.err == nil && l.self.FileID != s.FileID {
+				return p.fault(corrupt.ErrRollback, l.name, "is file %s, at the last close it was %s", l.self.FileID, s.FileID)
+			}
+			if _, ok := expect[s.Number]; ok {
+				expect[s.Number] = expectation{fileID: s.FileID, final: s.Frames}
+			}
+		}
+	}
+	for _, l := range needed {
+		if err := p.sync(l.name); err != nil {
+			return err
+		}
+	}
+	p.d.mu.Lock()
+	p.d.expect = expect
+	for _, l := range p.logs {
+		if l.err == nil {
+			p.d.logs[l.fn.number] = l.self
+		}
+	}
+	p.d.mu.Unlock()
+	return p.count(needed)
+}
+
+func (p *preflight) byNumber(n uint64) *peeked {
+	for _, l := range p.logs {
+		if l.fn.number == n {
+			return l
+		}
+	}
+	return nil
+}
+
+// count reads the logs that recovery will replay, to learn where each ends:
+// the next log names the last one's end. What it finds wrong, it reports here,
+// before Pebble writes anything.
+func (p *preflight) count(needed []*peeked) error {
+	for _, l := range needed {
+		_, r, err := p.fs.openReader(p.d, p.at(l.name), l.fn)
+		if err != nil {
+			return err
+		}
+		for err == nil {
+			_, err = r.Next()
+		}
+		end, dropped, _ := r.End()
+		s := l.self
+		s.Frames = r.Frames()
+		r.Close()
+		if err != io.EOF {
+			return err
+		}
+		if dropped > 0 {
+			if err := p.keepTail(l, end, dropped); err != nil {
+				return err
+			}
+		}
+		p.d.mu.Lock()
+		p.d.logs[s.Number] = s
+		p.d.expect[s.Number] = expectation{fileID: s.FileID, final: s.Frames}
+		p.d.previous = s
+		p.d.mu.Unlock()
+	}
+	return nil
+}
+
+// tailPrefix names what is kept of a log's dropped tail.
+const tailPrefix = "dropped-"
+
+// maxTail bounds what is kept of it, in bytes.
+const maxTail = 16 << 20
+
+// keepTail reports a tail that a crash left unusable and keeps its ciphertext
+// beside the log, for whoever wants to know what it was. One is kept.
+func (p *preflight) keepTail(l *peeked, end, dropped int64) error {
+	name := tailPrefix + strings.TrimSuffix(l.name, ".log") + ".tail"
+	p.fs.cfg.Logger.Warn("the log ends in a torn tail, which was never acknowledged",
+		"file", p.fs.rel(p.at(l.name)), "offset", end, "bytes", dropped, "kept", name)
+	if p.readOnly {
+		return nil
+	}
+	names, err := p.fs.cfg.Base.List(p.path)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, tailPrefix) {
+			if err := p.fs.cfg.Base.Remove(p.at(n)); err != nil {
+				return err
+			}
+		}
+	}
+	src, err := p.fs.cfg.Base.Open(p.at(l.name))
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := p.fs.cfg.Base.Create(p.at(name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, io.NewSectionReader(src, end, min(dropped, maxTail)))
+	return errors.Join(err, dst.Close())
+}
+
+// sync makes what is in the page cache of a file durable.
+func (p *preflight) sync(base string) error {
+	if p.readOnly || p.seal != nil {
+		return nil
+	}
+	if _, err := p.fs.regular(p.at(base)); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return p.fault(corrupt.ErrMissing, base, "the marker or a log names it")
+		}
+		return err
+	}
+	f, err := p.fs.cfg.Base.OpenReadWrite(p.at(base), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// minUnflushedLog finds the oldest log that the version edits still need. Of
+// each edit only the fields before the tables matter, and Pebble writes them
+// in a fixed order: comparer (1), log number (2), previous log (9), next file
+// (3). A torn last record is what a crash leaves; Pebble drops it too.
+func minUnflushedLog(edits []byte) uint64 {
+	var oldest uint64
+	rr := record.NewReader(bytes.NewReader(edits), 0)
+	for {
+		r, err := rr.Next()
+		if err != nil {
+			return oldest
+		}
+		b, err := io.ReadAll(io.LimitReader(r, 1<<16))
+		if err != nil {
+			return oldest
+		}
+		if n, ok := editLogNumber(b); ok {
+			oldest = max(oldest, n)
+		}
+	}
+}
+
+func editLogNumber(b []byte) (uint64, bool) {
+	uvarint := func() (uint64, bool) {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			return 0, false
+		}
+		b = b[n:]
+		return v, true
+	}
+	for {
+		tag, ok := uvarint()
+		if !ok {
+			return 0, false
+		}
+		v, ok := uvarint()
+		if !ok {
+			return 0, false
+		}
+		switch tag {
+		case 1: // comparer: a string
+			if v > uint64(len(b)) {
+				return 0, false
+			}
+			b = b[v:]
+		case 2: // the log number sought
+			return v, true
+		default: // written after it: this edit has none
+			return 0, false
+		}
+	}
+}

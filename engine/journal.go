@@ -1,0 +1,303 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cofredb/cofre/internal/codec"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/wal"
+)
+
+// A tableState says how a table was last left. Its bytes, in the journal and
+// in the keyring: 1 for open, or 2 and the seal of the clean close.
+type tableState struct {
+	clean bool
+	seal  []byte // of sealfs; nil unless clean
+}
+
+const (
+	stateOpen  = 1
+	stateClean = 2
+)
+
+func (s tableState) encode() []byte {
+	if s.clean {
+		return append([]byte{stateClean}, s.seal...)
+	}
+	return []byte{stateOpen}
+}
+
+func decodeState(b []byte) (tableState, error) {
+	switch {
+	case len(b) == 1 && b[0] == stateOpen:
+		return tableState{}, nil
+	case len(b) > 1 && b[0] == stateClean:
+		return tableState{clean: true, seal: b[1:]}, nil
+	}
+	return tableState{}, corrupt.New(corrupt.ErrFormat, "", -1, "a table state of %d bytes", len(b))
+}
+
+// The journal records when tables open and when they close cleanly:
+//
+//	frame data = table id (16) ‖ state (1) ‖ seal
+//
+// A table's "open" is durable before Pebble touches its directory, its "clean"
+// after Pebble has closed and the directory is synced. The journal is a wal
+// file under the store key; the keyring names its file id, so neither is any
+// use without the other. It is folded into the keyring when the store opens
+// and when it closes.
+type journal struct {
+	fs   vfs.FS
+	dir  string // the keyring's
+	ring *keyring.Keyring
+	opts wal.Options
+
+	mu     sync.Mutex
+	states map[keyring.ID]tableState // newest, of every table
+	file   vfs.File                  // nil if the store is read-only or closed
+	w      *wal.Writer
+	id     keyring.ID
+}
+
+const journalPrefix = "JOURNAL-"
+
+func (j *journal) path(id keyring.ID) string { return j.fs.PathJoin(j.dir, journalPrefix+id.String()) }
+
+// openJournal reads the states of all tables and, unless readOnly, starts a
+// new journal.
+func openJournal(ctx context.Context, fs vfs.FS, dir string, ring *keyring.Keyring, opts wal.Options, readOnly bool) (*journal, error) {
+	j := &journal{fs: fs, dir: dir, ring: ring, opts: opts, states: make(map[keyring.ID]tableState)}
+	for _, t := range ring.Tables() {
+		b := ring.State(t.ID)
+		if len(b) == 0 {
+			continue // it has never been opened
+		}
+		s, err := decodeState(b)
+		if err != nil {
+			return nil, err
+		}
+		j.states[t.ID] = s
+	}
+	if id := ring.Journal(); !id.IsZero() {
+		if err := j.replay(id); err != nil {
+			return nil, err
+		}
+	}
+	if readOnly {
+		return j, nil
+	}
+	return j, j.rotate(ctx)
+}
+
+// replay applies a journal that a crash left.
+func (j *journal) replay(id keyring.ID) error {
+	name := "keyring/" + journalPrefix + id.String()
+	f, err := j.fs.Open(j.path(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return corrupt.New(corrupt.ErrMissing, name, -1, "the keyring names it")
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, min(fi.Size(), keyring.HeaderLen))
+	if _, err := io.ReadFull(io.NewSectionReader(f, 0, int64(len(buf))), buf); err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	h, err := keyring.ParseHeader(buf)
+	if err != nil {
+		return corrupt.At(name, err)
+	}
+	hid := h.Identity
+	if hid.Kind != keyring.KindJournal || hid.StoreID != j.ring.StoreID() || hid.FileID != id || !hid.TableID.IsZero() {
+		return corrupt.New(corrupt.ErrForeign, name, 0, "is not the journal that the keyring names")
+	}
+	key, err := j.ring.StoreKeys().DataKey(hid.FileID, h.KeyVersion, h.WrappedKey[:])
+	if err != nil {
+		return corrupt.At(name, err)
+	}
+	defer key.Wipe()
+	opts := j.opts
+	opts.Path = name
+	r, err := wal.NewReader(f, fi.Size(), h, key, wal.ReaderOptions{Options: opts})
+	if err != nil {
+		return err
+	}
+	for {
+		fr, err := r.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		cr := codec.NewReader(fr.Data)
+		var table keyring.ID
+		cr.Fill(table[:])
+		if cr.Err() != nil {
+			return corrupt.New(corrupt.ErrFormat, name, -1, "frame %d is too short", fr.Index)
+		}
+		s, err := decodeState(append([]byte(nil), cr.Rest()...))
+		if err != nil {
+			return corrupt.At(name, err)
+		}
+		j.states[table] = s
+	}
+}
+
+// rotate starts a new journal and folds the states into the keyring, which
+// then names it. If we crash before the keyring is written, the old journal
+// still counts and the new file is a leftover.
+func (j *journal) rotate(ctx context.Context) error {
+	id := keyring.Identity{
+		Kind: keyring.KindJournal, StoreID: j.ring.StoreID(), FileID: keyring.NewID(),
+		Number: 1, CreatedAt: time.Now().UTC(),
+	}
+	key, err := j.ring.StoreKeys().NewDataKey(id.FileID)
+	if err != nil {
+		return err
+	}
+	defer key.Key.Wipe()
+	f, err := j.fs.Create(j.path(id.FileID), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	opts := j.opts
+	opts.Path = "keyring/" + journalPrefix + id.FileID.String()
+	w, err := wal.NewWriter(f, id, key, wal.Past{FormatVersion: keyring.FormatVersion}, opts)
+	if err == nil {
+		err = w.Sync()
+	}
+	if err == nil {
+		err = syncDir(j.fs, j.dir)
+	}
+	if err == nil {
+		err = j.fold(ctx, id.FileID)
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	if j.w != nil {
+		j.w.Close()
+	}
+	j.file, j.w, j.id = f, w, id.FileID
+	j.removeOthers()
+	return nil
+}
+
+// fold writes the states into the keyring, with the id of the journal that
+// goes on from there.
+func (j *journal) fold(ctx context.Context, id keyring.ID) error {
+	states := make(map[keyring.ID][]byte, len(j.states))
+	for _, t := range j.ring.Tables() {
+		if s, ok := j.states[t.ID]; ok {
+			states[t.ID] = s.encode()
+		}
+	}
+	return j.ring.SetStates(ctx, id, states)
+}
+
+// removeOthers removes journals that the keyring no longer names. Failing to
+// costs some bytes.
+func (j *journal) removeOthers() {
+	names, err := j.fs.List(j.dir)
+	if err != nil {
+		return
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, journalPrefix) && n != journalPrefix+j.id.String() {
+			_ = j.fs.Remove(j.fs.PathJoin(j.dir, n))
+		}
+	}
+}
+
+// state returns how a table was last left; ok is false if it was never opened.
+func (j *journal) state(id keyring.ID) (s tableState, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s, ok = j.states[id]
+	return s, ok
+}
+
+// record makes a table's state durable. A journal that failed is replaced by a
+// new one; if that fails too, the table does not open.
+func (j *journal) record(ctx context.Context, id keyring.ID, s tableState) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.w == nil {
+		return ErrReadOnly
+	}
+	old, had := j.states[id]
+	j.states[id] = s
+	data := append(append(make([]byte, 0, 17+len(s.seal)), id[:]...), s.encode()...)
+	_, err := j.w.Write(data)
+	if err == nil {
+		err = j.w.Sync()
+	}
+	if err != nil {
+		if rerr := j.rotate(ctx); rerr != nil {
+			delete(j.states, id)
+			if had {
+				j.states[id] = old
+			}
+			return fmt.Errorf("record the table's state: %w", errors.Join(err, rerr))
+		}
+	}
+	return nil
+}
+
+// forget drops the state of a table that is gone.
+func (j *journal) forget(id keyring.ID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.states, id)
+}
+
+// snapshot returns all states.
+func (j *journal) snapshot() map[keyring.ID]tableState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.states)
+}
+
+// close folds the journal into the keyring and removes it.
+func (j *journal) close(ctx context.Context) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.w == nil {
+		return nil
+	}
+	err := j.w.Close()
+	j.w, j.file = nil, nil
+	if err = errors.Join(err, j.fold(ctx, keyring.ID{})); err != nil {
+		return err
+	}
+	j.id = keyring.ID{}
+	j.removeOthers()
+	return nil
+}
+
+// syncDir makes a directory's entries durable.
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"iter"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// An Entry is a key and its value. A scan's entries are valid until its next
+// step.
+type Entry struct{ Key, Value []byte }
+
+// ScanOptions choose what a scan visits. The zero value is the whole table in
+// key order.
+type ScanOptions struct {
+	Prefix   []byte // only keys that begin so
+	From, To []byte // only keys from From, inclusive, to To, exclusive
+	Reverse  bool   // from the last key to the first
+	Limit    int    // at most so many entries; 0 is all
+	KeysOnly bool   // Entry.Value stays nil, and values are not read
+}
+
+// bounds are the narrowest that the options name.
+func (o *ScanOptions) bounds() (lower, upper []byte) {
+	lower, upper = o.From, o.To
+	if len(o.Prefix) > 0 {
+		if string(o.Prefix) > string(lower) {
+			lower = o.Prefix
+		}
+		if end := prefixEnd(o.Prefix); end != nil && (upper == nil || string(end) < string(upper)) {
+			upper = end
+		}
+	}
+	return lower, upper
+}
+
+// prefixEnd is the first key after all those that begin with prefix, or nil if
+// there is none.
+func prefixEnd(prefix []byte) []byte {
+	for n := len(prefix); n > 0; n-- {
+		if prefix[n-1] != 0xff {
+			end := append([]byte(nil), prefix[:n]...)
+			end[n-1]++
+			return end
+		}
+	}
+	return nil
+}
+
+// Scan visits the entries that opts choose, at the point in time at which the
+// loop begins. An error is the last thing the loop gets. Leaving the loop
+// frees what it holds.
+//
+//	for e, err := range table.Scan(engine.ScanOptions{Prefix: []byte("patient/")}) {
+//		if err != nil {
+//			return err
+//		}
+//		use(e.Key, e.Value)
+//	}
+func (t *Table) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		i, err := t.use()
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		i.scan(i.db, opts, yield)
+	}
+}
+
+// A cursor reads ahead of a scan, a run of entries at a time, into memory of
+// its own. Between runs it holds no lock, so that closing the table can end a
+// scan whose loop takes its time; and what the loop holds is never Pebble's
+// memory, so that ending it is safe. Runs begin with one entry and double, so
+// that a scan that stops early has read little in vain.
+type cursor struct {
+	opts ScanOptions
+
+	mu   sync.Mutex
+	it   *pebble.Iterator // nil once ended; guarded by mu
+	err  error            // why it ended; guarded by mu
+	left int              // entries to Limit, or -1
+
+	buf  []byte
+	ends []int // of keys and values in buf, in turn
+}
+
+const (
+	runEntries = 256
+	runBytes   = 64 << 10
+)
+
+func (i *instance) newCursor(r pebble.Reader, opts ScanOptions) (*cursor, error) {
+	c := &cursor{opts: opts, left: -1}
+	if opts.Limit > 0 {
+		c.left = opts.Limit
+	}
+	lower, upper := opts.bounds()
+	if lower != nil && upper != nil && string(lower) >= string(upper) {
+		return c, nil
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, i.result(err)
+	}
+	c.it = it
+	if !i.register(c) {
+		c.interrupt()
+	}
+	return c, nil
+}
+
+// interrupt ends the scan, from outside.
+func (c *cursor) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end(ErrClosed)
+}
+
+// end closes the iterator; c.mu is held.
+func (c *cursor) end(err error) {
+	if c.it == nil {
+		return
+	}
+	cerr := c.it.Close()
+	c.it = nil
+	if c.err = err; c.err == nil {
+		c.err = cerr
+	}
+}
+
+// run fills the buffer with up to n entries; false means that the scan has
+// ended, with c.err.
+func (c *cursor) run(n int, first bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buf, c.ends = c.buf[:0], c.ends[:0]
+	if c.it == nil {
+		return false
+	}
+	for k := 0; k < n && c.left != 0 && len(c.buf) < runBytes; k++ {
+		var ok bool
+		switch {
+		case first && c.opts.Reverse:
+			ok = c.it.Last()
+		case first:
+			ok = c.it.First()
+		case c.opts.Reverse:
+			ok = c.it.Prev()
+		default:
+			ok = c.it.Next()
+		}
+		first = false
+		if !ok {
+			c.end(c.it.Error())
+			break
+		}
+		c.buf = append(c.buf, c.it.Key()...)
+		c.ends = append(c.ends, len(c.buf))
+		if !c.opts.KeysOnly {
+			v, err := c.it.ValueAndErr()
+			if err != nil {
+				c.ends = c.ends[:len(c.ends)-1]
+				c.end(err)
+				break
+			}
+			c.buf = append(c.buf, v...)
+		}
+		c.ends = append(c.ends, len(c.buf))
+		if c.left > 0 {
+			c.left--
+		}
+	}
+	if c.left == 0 {
+		c.end(nil)
+	}
+	return len(c.ends) > 0
+}
+
+// scan runs a scan of a database or a snapshot of it. The caller has entered
+// the instance; scan leaves it, for the loop's body may run for ever and
+// closing must not wait for it.
+func (i *instance) scan(r pebble.Reader, opts ScanOptions, yield func(Entry, error) bool) {
+	c, err := i.newCursor(r, opts)
+	i.leave()
+	if err != nil {
+		yield(Entry{}, err)
+		return
+	}
+	defer func() {
+		c.interrupt() // first: Pebble must not close below an open iterator
+		i.unregister(c)
+	}()
+	first := true
+	for n := 1; c.run(n, first); n = min(2*n, runEntries) {
+		first = false
+		if err := i.err(); err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		start := 0
+		for k := 0; k < len(c.ends); k += 2 {
+			e := Entry{Key: c.buf[start:c.ends[k]:c.ends[k]]}
+			if !opts.KeysOnly {
+				e.Value = c.buf[c.ends[k]:c.ends[k+1]:c.ends[k+1]]
+			}
+			start = c.ends[k+1]
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+	if err := i.result(c.err); err != nil {
+		yield(Entry{}, err)
+	}
+}

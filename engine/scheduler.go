@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// A scheduler shares the permission to compact among all tables of a store:
+// as many compactions as the machine has cores, at least two. Pebble's own
+// scheduler serves one database and keeps a ticker for it; here an idle table
+// costs nothing.
+//
+// Grants are made by one goroutine, which the store owns: it is poked when a
+// compaction ends and when a flush lets a table run more. It calls into Pebble
+// without holding mu; a table that unregisters waits for it.
+type scheduler struct {
+	limit int
+	poke  chan struct{} // of capacity 1; closed by stop
+	done  chan struct{} // closed when the granter has ended
+
+	mu       sync.Mutex
+	running  int                          // compactions of all tables
+	tables   map[*tableScheduler]struct{} // registered
+	granting bool
+	idle     *sync.Cond // signals that granting ended
+	stopped  bool
+}
+
+func newScheduler() *scheduler {
+	s := &scheduler{
+		limit:  max(2, runtime.GOMAXPROCS(0)),
+		poke:   make(chan struct{}, 1),
+		done:   make(chan struct{}),
+		tables: make(map[*tableScheduler]struct{}),
+	}
+	s.idle = sync.NewCond(&s.mu)
+	go func() {
+		defer close(s.done)
+		for range s.poke {
+			s.grant()
+		}
+	}()
+	return s
+}
+
+// stop ends the granter. All tables must be closed.
+func (s *scheduler) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	close(s.poke)
+	s.mu.Unlock()
+	<-s.done
+}
+
+// wake pokes the granter; s.mu is held.
+func (s *scheduler) wake() {
+	if s.stopped {
+		return
+	}
+	select {
+	case s.poke <- struct{}{}:
+	default:
+	}
+}
+
+// instance returns the scheduler of one database.
+func (s *scheduler) instance() pebble.CompactionScheduler { return &tableScheduler{s: s} }
+
+// tableScheduler implements pebble.CompactionScheduler and
+// pebble.CompactionGrantHandle for one database.
+type tableScheduler struct {
+	s       *scheduler
+	db      pebble.DBForCompaction
+	running int // guarded by s.mu
+	gone    bool
+}
+
+func (t *tableScheduler) Register(_ int, db pebble.DBForCompaction) {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.db = db
+	t.s.tables[t] = struct{}{}
+}
+
+func (t *tableScheduler) Unregister() {
+	s := t.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.gone = true
+	delete(s.tables, t)
+	for s.granting {
+		s.idle.Wait()
+	}
+}
+
+func (t *tableScheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if t.gone || !t.allowed() {
+		return false, nil
+	}
+	t.running++
+	t.s.running++
+	return true, t
+}
+
+// allowed tells whether t may start another compaction; s.mu is held.
+func (t *tableScheduler) allowed() bool {
+	return t.s.running < t.s.limit && t.running < t.db.GetAllowedWithoutPermission()
+}
+
+func (t *tableScheduler) UpdateGetAllowedWithoutPermission() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.s.wake()
+}
+
+func (t *tableScheduler) Started()                                                {}
+func (t *tableScheduler) MeasureCPU(pebble.CompactionGoroutineKind)               {}
+func (t *tableScheduler) CumulativeStats(stats pebble.CompactionGrantHandleStats) {}
+
+// Done ends a compaction and passes its permission on.
+func (t *tableScheduler) Done() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.running--
+	t.s.running--
+	t.s.wake()
+}
+
+// grant hands out permissions until none is left or no table waits.
+func (s *scheduler) grant() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.granting = true
+	for s.grantOne() {
+	}
+	s.granting = false
+	s.idle.Broadcast()
+}
+
+// grantOne gives one permission to the table that needs it most; s.mu is held
+// on entry and exit, not meanwhile.
+func (s *scheduler) grantOne() bool {
+	var ask []*tableScheduler
+	for t := range s.tables {
+		if t.allowed() {
+			ask = append(ask, t)
+		}
+	}
+	s.mu.Unlock()
+	var best *tableScheduler
+	var need pebble.WaitingCompaction
+	for _, t := range ask {
+		if waiting, w := t.db.GetWaitingCompaction(); waiting && (best == nil || more(w, need)) {
+			best, need = t, w
+		}
+	}
+	s.mu.Lock()
+	if best == nil || best.gone {
+		return best != nil // another may wait
+	}
+	best.running++
+	s.running++
+	s.mu.Unlock()
+	ok := best.db.Schedule(best)
+	s.mu.Lock()
+	if !ok {
+		best.running--
+		s.running--
+	}
+	return ok
+}
+
+// more tells whether a needs to run before b.
+func more(a, b pebble.WaitingCompaction) bool {
+	switch {
+	case a.Optional != b.Optional:
+		return !a.Optional
+	case a.Priority != b.Priority:
+		return a.Priority > b.Priority
+	}
+	return a.Score > b.Score
+}

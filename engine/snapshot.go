@@ -1,0 +1,276 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cofredb/cofre/engine/internal/sealfs"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+)
+
+// A SnapshotInfo describes a named snapshot of a table.
+type SnapshotInfo struct {
+	Name      string     `json:"name"`
+	ID        keyring.ID `json:"id"` // names its directory
+	CreatedAt time.Time  `json:"created_at"`
+	Files     int        `json:"files"`
+	Bytes     int64      `json:"bytes"` // on disk, shared with the table while it has the same files
+}
+
+func (t *Table) snapshotDir(id keyring.ID) string {
+	return t.store.fs.PathJoin(t.dir, snapshotsDir, id.String())
+}
+
+// Snapshot keeps the table as it is now under a name, until DropSnapshot. It
+// links the table's files and copies its log, so its cost grows with what is
+// not flushed, not with the table. Writes go on meanwhile; those that returned
+// before the call are in it.
+//
+// The snapshot exists once its name is recorded, which is the last step: if we
+// crash before, the next open removes its directory.
+//
+// Errors: ErrInvalidName, ErrSnapshotExists, ErrReadOnly.
+func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error) {
+	if err := checkSnapshotName(name); err != nil {
+		return SnapshotInfo{}, err
+	}
+	t.store.ringMu.Lock()
+	defer t.store.ringMu.Unlock()
+	keys, m, err := t.openMetadata(ctx)
+	if err != nil {
+		return SnapshotInfo{}, err
+	}
+	defer keys.Wipe()
+	if _, ok := m.find(name); ok {
+		return SnapshotInfo{}, fmt.Errorf("%w: %s of %s", ErrSnapshotExists, name, t.name)
+	}
+	if len(m.snapshots) >= maxSnapshots {
+		return SnapshotInfo{}, fmt.Errorf("engine: %s has %d snapshots, the most a table may have", t.name, maxSnapshots)
+	}
+	s := snapshot{SnapshotInfo: SnapshotInfo{Name: name, ID: keyring.NewID(), CreatedAt: time.Now().UTC()}}
+	dir := t.snapshotDir(s.ID)
+	if err := t.makeSnapshot(dir, &s); err != nil {
+		return SnapshotInfo{}, errors.Join(err, t.store.fs.RemoveAll(dir))
+	}
+	m.snapshots = append(m.snapshots, s)
+	if err := t.store.ring.SetMetadata(ctx, keys, m.encode()); err != nil {
+		return SnapshotInfo{}, err // whether it exists is unknown; the next open knows
+	}
+	return s.SnapshotInfo, nil
+}
+
+func (t *Table) makeSnapshot(dir string, s *snapshot) error {
+	i, err := t.useForWriting()
+	if err != nil {
+		return err
+	}
+	defer i.leave()
+	defer i.fs.Drop(dir)
+	fs := t.store.fs
+	parent := fs.PathDir(dir)
+	if err := t.store.mkdir(parent); err != nil {
+		return err
+	}
+	if err := i.result(i.db.Checkpoint(dir, pebble.WithFlushedWAL())); err != nil {
+		return err
+	}
+	seal, err := i.fs.Seal(dir) // syncs the directory
+	if err != nil {
+		return err
+	}
+	if err := syncDir(fs, parent); err != nil {
+		return err
+	}
+	s.seal = seal.Encode()
+	walk(fs, dir, func(_ string, size int64) { s.Files++; s.Bytes += size })
+	return nil
+}
+
+// Snapshots lists the table's snapshots by time.
+func (t *Table) Snapshots(ctx context.Context) ([]SnapshotInfo, error) {
+	m, err := t.metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]SnapshotInfo, len(m.snapshots))
+	for i, s := range m.snapshots {
+		list[i] = s.SnapshotInfo
+	}
+	slices.SortFunc(list, func(a, b SnapshotInfo) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return list, nil
+}
+
+// openMetadata reads the table's metadata, without opening its files. The
+// caller wipes the keys.
+func (t *Table) openMetadata(ctx context.Context) (*keyring.TableKeys, *metadata, error) {
+	if t.store.isClosed() {
+		return nil, nil, ErrClosed
+	}
+	keys, err := t.store.ring.OpenTable(ctx, t.id)
+	if err != nil {
+		return nil, nil, keyError(err)
+	}
+	m, err := decodeMetadata(keys.Metadata())
+	if err != nil {
+		keys.Wipe()
+		return nil, nil, err
+	}
+	return keys, m, nil
+}
+
+func (t *Table) metadata(ctx context.Context) (*metadata, error) {
+	keys, m, err := t.openMetadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys.Wipe()
+	return m, nil
+}
+
+// OpenSnapshot returns a view of a snapshot. All views of one share an
+// instance, which closes with the last of them.
+//
+// Errors: ErrSnapshotNotFound, ErrKeyInaccessible, ErrCorruption.
+func (t *Table) OpenSnapshot(ctx context.Context, name string) (*View, error) {
+	t.store.ringMu.Lock() // no DropSnapshot meanwhile
+	defer t.store.ringMu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dropped {
+		return nil, ErrClosed
+	}
+	keys, m, err := t.openMetadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := m.find(name)
+	if !ok {
+		keys.Wipe()
+		return nil, fmt.Errorf("%w: %s of %s", ErrSnapshotNotFound, clip(name), t.name)
+	}
+	i := t.snaps[s.ID]
+	if i != nil {
+		keys.Wipe()
+	} else if i, err = t.openSnapshot(keys, m, s); err != nil {
+		keys.Wipe()
+		return nil, err
+	} else {
+		t.snaps[s.ID] = i
+	}
+	v := &View{inst: i, reader: i.db}
+	v.close = func() error { return t.releaseSnapshot(s.ID, i) }
+	if !i.register(v) {
+		return nil, ErrClosed
+	}
+	return v, nil
+}
+
+func (t *Table) openSnapshot(keys *keyring.TableKeys, m *metadata, s *snapshot) (*instance, error) {
+	seal, err := sealfs.DecodeSeal(s.seal)
+	if err != nil {
+		return nil, corrupt.New(corrupt.ErrFormat, keyringDir, -1, "snapshot %s: %v", s.ID, err)
+	}
+	i := t.newInstance(keys, t.snapshotDir(s.ID), true)
+	if err := i.fs.Preflight(i.dir, seal, true); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, corrupt.New(corrupt.ErrMissing, t.store.rel(i.dir), -1, "the snapshot's directory is not there")
+		}
+		return nil, err
+	}
+	return i, i.openPebble(t.store.pebbleOptions(m))
+}
+
+// releaseSnapshot closes a snapshot's instance after its last view.
+func (t *Table) releaseSnapshot(id keyring.ID, i *instance) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.snaps[id] != i || !i.idle() {
+		return nil
+	}
+	delete(t.snaps, id)
+	return i.close()
+}
+
+// DropSnapshot forgets a snapshot and removes its directory. If we crash
+// between, the next open removes it.
+//
+// Errors: ErrSnapshotNotFound, ErrInUse (a view of it is open), ErrReadOnly.
+func (t *Table) DropSnapshot(ctx context.Context, name string) error {
+	if t.store.opts.Mode == ReadOnly {
+		return ErrReadOnly
+	}
+	t.store.ringMu.Lock()
+	defer t.store.ringMu.Unlock()
+	keys, m, err := t.openMetadata(ctx)
+	if err != nil {
+		return err
+	}
+	defer keys.Wipe()
+	s, ok := m.find(name)
+	if !ok {
+		return fmt.Errorf("%w: %s of %s", ErrSnapshotNotFound, clip(name), t.name)
+	}
+	id := s.ID
+	t.mu.Lock()
+	_, open := t.snaps[id]
+	t.mu.Unlock()
+	if open {
+		return fmt.Errorf("%w: views of snapshot %s are open", ErrInUse, clip(name))
+	}
+	m.snapshots = slices.DeleteFunc(m.snapshots, func(s snapshot) bool { return s.ID == id })
+	if err := t.store.ring.SetMetadata(ctx, keys, m.encode()); err != nil {
+		return err
+	}
+	return t.store.fs.RemoveAll(t.snapshotDir(id))
+}
+
+// removeUnlisted removes directories of snapshots that were never completed or
+// are dropped.
+func (t *Table) removeUnlisted(m *metadata) error {
+	for _, id := range t.snapshotDirs() {
+		if !m.has(id) {
+			if err := t.store.fs.RemoveAll(t.store.fs.PathJoin(t.dir, snapshotsDir, id)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// snapshotDirs are the directories below snapshots/, listed or not.
+func (t *Table) snapshotDirs() []string {
+	names, err := t.store.fs.List(t.store.fs.PathJoin(t.dir, snapshotsDir))
+	if err != nil {
+		return nil // there is none
+	}
+	return slices.DeleteFunc(names, func(n string) bool {
+		_, err := keyring.ParseID(n)
+		return err != nil
+	})
+}
+
+// snapshotNames are the names of the table's snapshots; where its key cannot
+// be had, the ids of what may be snapshots.
+func (t *Table) snapshotNames() ([]string, error) {
+	m, err := t.metadata(context.Background())
+	if errors.Is(err, ErrKeyInaccessible) {
+		return t.snapshotDirs(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range m.snapshots {
+		names = append(names, s.Name)
+	}
+	slices.SortFunc(names, strings.Compare)
+	return names, nil
+}

@@ -1,0 +1,531 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cofredb/cofre/engine/internal/diskfull"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/wal"
+)
+
+// The store's directory. See docs/format.md.
+const (
+	lockName     = "LOCK"
+	keyringDir   = "keyring"
+	tablesDir    = "tables"
+	snapshotsDir = "snapshots"
+	ballastName  = "BALLAST"
+)
+
+// A Store is an open store. It is safe for concurrent use.
+type Store struct {
+	dir       string
+	opts      Options
+	fs        vfs.FS // waits for space
+	log       *slog.Logger
+	lock      io.Closer
+	ring      *keyring.Keyring
+	journal   *journal
+	ballast   *ballast
+	cache     *pebble.Cache
+	fileCache *pebble.FileCache
+	scheduler *scheduler
+	stop      chan struct{} // ends the janitor
+	janitor   sync.WaitGroup
+
+	// ringMu serializes what reads, changes and writes the keyring.
+	ringMu sync.Mutex
+
+	mu     sync.Mutex // guards all below
+	closed bool
+	tables map[string]*Table // by name
+}
+
+// Open opens the store in dir, or makes it (Options.Mode says which). A store
+// is open in one process at a time. Opening asks the key service for the store
+// key alone; each table's key is asked for when the table is first used.
+//
+// Errors: ErrStoreNotFound, ErrStoreLocked, ErrKeyInaccessible, ErrCorruption,
+// ErrVersion, keyring.ErrRootNotPinned, keyring.ErrRollback.
+func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, opts: opts, log: opts.Logger, tables: make(map[string]*Table), stop: make(chan struct{})}
+	s.ballast = &ballast{fs: opts.FS, path: opts.FS.PathJoin(dir, ballastName), log: s.log}
+	s.fs = diskfull.New(opts.FS, diskfull.Options{Wait: opts.DiskFullWait, OnFull: s.ballast.release})
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	exists, err := s.exists()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !exists && opts.Mode != CreateIfMissing:
+		return nil, fmt.Errorf("%w: %s", ErrStoreNotFound, dir)
+	case !exists:
+		if err := s.checkEmpty(); err != nil {
+			return nil, err
+		}
+		if err := s.mkdir(dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.takeLock(); err != nil {
+		return nil, err
+	}
+	// Another process may have made the store while we waited to lock it.
+	if exists, err = s.exists(); err != nil {
+		return nil, err
+	}
+	if err := s.openKeyring(ctx, exists); err != nil {
+		return nil, err
+	}
+	if err := s.openJournal(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.loadTables(ctx); err != nil {
+		return nil, err
+	}
+	if opts.Mode != ReadOnly {
+		s.ballast.fill()
+	}
+	s.cache = pebble.NewCache(opts.MemoryBudget)
+	s.fileCache = pebble.NewFileCache(fileCacheShards, opts.MaxOpenFiles)
+	s.scheduler = newScheduler()
+	if opts.IdleTimeout > 0 {
+		s.janitor.Add(1)
+		go s.closeIdle()
+	}
+	return s, nil
+}
+
+// fileCacheShards is small: the machine's cores, not its tables, contend.
+const fileCacheShards = 8
+
+func (s *Store) path(elem ...string) string {
+	return s.fs.PathJoin(append([]string{s.dir}, elem...)...)
+}
+
+// rel is a path as errors show it: relative to the store.
+func (s *Store) rel(path string) string {
+	if r, err := filepath.Rel(s.dir, path); err == nil && !strings.HasPrefix(r, "..") {
+		return filepath.ToSlash(r)
+	}
+	return path
+}
+
+// exists tells whether there is a keyring here. A directory of tables without
+// one is a damaged store, not a missing one.
+func (s *Store) exists() (bool, error) {
+	fi, err := s.fs.Stat(s.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open store: %w", err)
+	}
+	if !fi.IsDir() {
+		return false, fmt.Errorf("%w: %s is not a directory", ErrStoreNotFound, s.dir)
+	}
+	ok, err := keyring.Exists(s.fs, s.path(keyringDir))
+	if err != nil || ok {
+		return ok, err
+	}
+	names, err := s.fs.List(s.dir)
+	if err != nil {
+		return false, err
+	}
+	if slices.Contains(names, tablesDir) {
+		return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has tables and no keyring")
+	}
+	return false, nil
+}
+
+// checkEmpty keeps Open from making a store among other people's files.
+func (s *Store) checkEmpty() error {
+	names, err := s.fs.List(s.dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, n := range names {
+		switch n {
+		case lockName, keyringDir, tablesDir, ballastName: // left by a creation that did not finish
+		default:
+			return fmt.Errorf("%w: %s holds other files (%s)", ErrStoreNotFound, s.dir, clip(n))
+		}
+	}
+	return nil
+}
+
+// mkdir makes a directory and makes its name durable.
+func (s *Store) mkdir(path string) error {
+	if err := s.fs.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	return syncDir(s.fs, s.fs.PathDir(path))
+}
+
+// takeLock takes the store's lock. A reader of a read-only disk goes without:
+// nobody can write there.
+func (s *Store) takeLock() error {
+	path := s.path(lockName)
+	if vfs.Root(s.opts.FS) == vfs.Default {
+		// The lock is the process's: it must be one, however dir is spelled.
+		// And taking it truncates the file, so it must be a file of ours.
+		if abs, err := filepath.Abs(s.dir); err == nil {
+			if abs, err = filepath.EvalSymlinks(abs); err == nil {
+				path = filepath.Join(abs, lockName)
+			}
+		}
+		if fi, err := os.Lstat(path); err == nil && (!fi.Mode().IsRegular() || fi.Size() != 0) {
+			return corrupt.New(corrupt.ErrForeign, lockName, -1, "is not the empty file it must be")
+		}
+	}
+	l, err := s.opts.FS.Lock(path)
+	denied := errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS)
+	switch {
+	case err == nil:
+		s.lock = l
+		return nil
+	case errors.Is(err, syscall.EAGAIN), strings.Contains(err.Error(), "lock held"):
+		// The latter is how Pebble's FS says it of this very process.
+		return fmt.Errorf("%w: %s", ErrStoreLocked, s.dir)
+	case denied && s.opts.Mode == ReadOnly:
+		return nil
+	}
+	return fmt.Errorf("lock store %s: %w", s.dir, err)
+}
+
+func (s *Store) openKeyring(ctx context.Context, exists bool) (err error) {
+	ko := keyring.Options{FS: s.fs, Suite: s.opts.suite, Logger: s.log, AcceptOlder: s.opts.AcceptOlderKeyring}
+	dir := s.path(keyringDir)
+	if exists {
+		s.ring, err = keyring.Open(ctx, dir, s.opts.roots(), s.opts.Mode == ReadOnly, ko)
+	} else {
+		s.ring, err = keyring.Create(ctx, dir, s.opts.RootKey, ko)
+		if err == nil {
+			err = syncDir(s.fs, s.dir)
+		}
+	}
+	return keyError(err)
+}
+
+func (s *Store) openJournal(ctx context.Context) (err error) {
+	s.journal, err = openJournal(ctx, s.fs, s.path(keyringDir), s.ring, wal.Options{Suite: s.opts.suite}, s.opts.Mode == ReadOnly)
+	return err
+}
+
+// loadTables makes the handles, and ends what a crash left half done: tables
+// whose creation did not finish go, directories of dropped tables too.
+func (s *Store) loadTables(ctx context.Context) error {
+	for _, r := range s.ring.Tables() {
+		if r.State == keyring.TableCreating {
+			if s.opts.Mode == ReadOnly {
+				continue
+			}
+			if err := s.fs.RemoveAll(s.path(tablesDir, r.ID.String())); err != nil {
+				return err
+			}
+			if err := s.ring.Forget(ctx, r.ID); err != nil {
+				return err
+			}
+			continue
+		}
+		s.tables[r.Name] = s.newTable(r.Name, r.ID)
+	}
+	if s.opts.Mode == ReadOnly {
+		return nil
+	}
+	if err := s.mkdir(s.path(tablesDir)); err != nil {
+		return err
+	}
+	for _, t := range s.ring.Tombstones() {
+		if err := s.fs.RemoveAll(s.path(tablesDir, t.ID.String())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ID is the store's random id. It is no secret.
+func (s *Store) ID() keyring.ID { return s.ring.StoreID() }
+
+// Dir is the store's directory, as given to Open.
+func (s *Store) Dir() string { return s.dir }
+
+// Table returns the handle of a table; it opens nothing yet.
+func (s *Store) Table(name string) (*Table, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if t := s.tables[name]; t != nil {
+		return t, nil
+	}
+	return nil, fmt.Errorf("%w: %s", ErrTableNotFound, clip(name))
+}
+
+// TableInfo is what the store knows of a table without its key.
+type TableInfo struct {
+	Name       string     `json:"name"`
+	ID         keyring.ID `json:"id"`
+	CreatedAt  time.Time  `json:"created_at"`
+	RootKeys   []string   `json:"root_keys"`   // URIs
+	KeyVersion uint32     `json:"key_version"` // newest version of the table key
+	Open       bool       `json:"open"`        // in memory at this moment
+}
+
+// Tables lists the tables by name. It makes no call to a key service.
+func (s *Store) Tables() []TableInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []TableInfo
+	for _, r := range s.ring.Tables() {
+		if t := s.tables[r.Name]; t != nil && t.id == r.ID {
+			list = append(list, TableInfo{
+				Name: r.Name, ID: r.ID, CreatedAt: r.CreatedAt,
+				RootKeys: r.Roots, KeyVersion: r.Version, Open: t.inst.Load() != nil,
+			})
+		}
+	}
+	slices.SortFunc(list, func(a, b TableInfo) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// CreateTable makes a table under a new table key, which its root key wraps.
+// The table is durable when the call returns; if it fails, nothing is left,
+// or what is left goes at the next open.
+//
+// Errors: ErrInvalidName, ErrTableExists, ErrReadOnly, ErrKeyInaccessible.
+func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions) (*Table, error) {
+	if err := checkTableName(name); err != nil {
+		return nil, err
+	}
+	if s.opts.Mode == ReadOnly {
+		return nil, ErrReadOnly
+	}
+	if opts.SeparateValuesFrom < 0 {
+		return nil, fmt.Errorf("engine: values cannot be separated from %d bytes on", opts.SeparateValuesFrom)
+	}
+	root := opts.RootKey
+	if root == nil {
+		root = s.opts.RootKey
+	}
+	if !slices.ContainsFunc(s.opts.roots(), func(r keyring.RootKey) bool { return r.URI() == root.URI() }) {
+		return nil, fmt.Errorf("%w: %s is neither Options.RootKey nor among Options.Roots", keyring.ErrRootNotPinned, root.URI())
+	}
+	s.ringMu.Lock()
+	defer s.ringMu.Unlock()
+	s.mu.Lock()
+	_, taken := s.tables[name]
+	closed := s.closed
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return nil, ErrClosed
+	case taken:
+		return nil, fmt.Errorf("%w: %s", ErrTableExists, name)
+	}
+	m := metadata{createdAt: time.Now().UTC(), separateFrom: opts.SeparateValuesFrom, noCompression: opts.NoCompression}
+	// Key first: if we crash from here on, the next open finds the table in
+	// the state "creating" and removes it.
+	keys, err := s.ring.CreateTable(ctx, name, root, m.encode())
+	if err != nil {
+		return nil, keyError(err)
+	}
+	t := s.newTable(name, keys.ID())
+	err = t.create(ctx, keys)
+	if err == nil {
+		err = s.ring.FinishCreate(ctx, t.id)
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.abandon(ctx))
+	}
+	s.mu.Lock()
+	s.tables[name] = t
+	s.mu.Unlock()
+	return t, nil
+}
+
+// DropOptions configure DropTable.
+type DropOptions struct {
+	// WithSnapshots drops the table's snapshots too; without it a table that
+	// has snapshots is not dropped.
+	WithSnapshots bool
+}
+
+// A DropReport says what a drop removed, and what it could not.
+type DropReport struct {
+	Table       string     `json:"table"`
+	ID          keyring.ID `json:"id"`
+	KeyVersions []uint32   `json:"key_versions"` // whose wraps are gone
+	RootKeys    []string   `json:"root_keys"`    // that wrapped them
+	Snapshots   []string   `json:"snapshots"`    // dropped with the table
+	Files       int        `json:"files"`
+	Bytes       int64      `json:"bytes"`
+	// StillOpenable says in plain words which copies elsewhere a holder of the
+	// root key could still open.
+	StillOpenable string `json:"still_openable"`
+}
+
+// DropTable removes a table: its key wraps first, which makes every file of it
+// unreadable, then the files. If we crash between, the next open removes the
+// files. Open views and scans of the table fail with ErrClosed.
+//
+// Errors: ErrTableNotFound, ErrSnapshotsExist, ErrReadOnly.
+func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*DropReport, error) {
+	if s.opts.Mode == ReadOnly {
+		return nil, ErrReadOnly
+	}
+	t, err := s.Table(name)
+	if err != nil {
+		return nil, err
+	}
+	s.ringMu.Lock()
+	defer s.ringMu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dropped {
+		return nil, fmt.Errorf("%w: %s", ErrTableNotFound, name)
+	}
+	snapshots, err := t.snapshotNames()
+	if err != nil {
+		return nil, err
+	}
+	if len(snapshots) > 0 && !opts.WithSnapshots {
+		return nil, fmt.Errorf("%w: %s: %s", ErrSnapshotsExist, name, strings.Join(snapshots, ", "))
+	}
+	// Whatever closing says: the files go anyway.
+	if err := t.closeLocked(ctx); err != nil {
+		s.log.Warn("close before drop", "table", t.id, "error", err)
+	}
+	rep := &DropReport{Table: name, ID: t.id, Snapshots: snapshots}
+	walk(s.fs, t.dir, func(_ string, size int64) { rep.Files++; rep.Bytes += size })
+	tomb, err := s.ring.DropTable(ctx, t.id)
+	if err != nil {
+		return nil, err
+	}
+	rep.KeyVersions, rep.RootKeys = tomb.Versions, tomb.Roots
+	rep.StillOpenable = fmt.Sprintf("Copies of this store made before the drop (its directory %s together with its keyring) "+
+		"open with %s as long as that key lives. Destroying the key at its service ends that, for everything else it wraps too.",
+		s.rel(t.dir), strings.Join(tomb.Roots, " or "))
+	t.dropped = true
+	s.journal.forget(t.id)
+	s.mu.Lock()
+	delete(s.tables, name)
+	s.mu.Unlock()
+	if err := s.fs.RemoveAll(t.dir); err != nil {
+		return rep, fmt.Errorf("the table's keys are gone, its files not all: %w", err)
+	}
+	return rep, syncDir(s.fs, s.path(tablesDir))
+}
+
+// Close closes all tables and the store. Views and scans that are still open
+// fail with ErrClosed from then on. Close is idempotent.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	tables := make([]*Table, 0, len(s.tables))
+	for _, t := range s.tables {
+		tables = append(tables, t)
+	}
+	s.mu.Unlock()
+	close(s.stop)
+	s.janitor.Wait()
+	ctx := context.Background()
+	var errs []error
+	for _, t := range tables {
+		errs = append(errs, t.Close())
+	}
+	s.ringMu.Lock()
+	defer s.ringMu.Unlock()
+	errs = append(errs, s.journal.close(ctx), s.release())
+	return errors.Join(errs...)
+}
+
+// release frees what Open took.
+func (s *Store) release() error {
+	var errs []error
+	if s.scheduler != nil {
+		s.scheduler.stop()
+	}
+	if s.fileCache != nil {
+		s.fileCache.Unref()
+		s.cache.Unref()
+	}
+	if s.ring != nil {
+		errs = append(errs, s.ring.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// closeIdle closes tables that nobody has used for the idle timeout. It ends
+// with the store.
+func (s *Store) closeIdle() {
+	defer s.janitor.Done()
+	tick := time.NewTicker(max(s.opts.IdleTimeout/2, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		tables := make([]*Table, 0, len(s.tables))
+		for _, t := range s.tables {
+			tables = append(tables, t)
+		}
+		s.mu.Unlock()
+		for _, t := range tables {
+			t.closeIfIdle()
+		}
+	}
+}
+
+// walk visits the regular files below dir. What vanishes meanwhile is skipped.
+func walk(fs vfs.FS, dir string, visit func(path string, size int64)) {
+	names, err := fs.List(dir)
+	if err != nil {
+		return
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		p := fs.PathJoin(dir, n)
+		fi, err := fs.Stat(p)
+		switch {
+		case err != nil:
+		case fi.IsDir():
+			walk(fs, p, visit)
+		case fi.Mode().IsRegular():
+			visit(p, fi.Size())
+		}
+	}
+}

@@ -1,0 +1,561 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cofredb/cofre/engine/internal/hole"
+	"github.com/cofredb/cofre/engine/internal/sealfs"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+)
+
+// A Table is a handle on a table: a sorted map from keys to values, in byte
+// order. It is cheap; the table itself opens on first use, closes when idle,
+// and opens again. A Table is safe for concurrent use.
+//
+// Reads see every write that has returned. A write is durable when it returns,
+// unless it was made with WriteOptions.NoSync.
+type Table struct {
+	store *Store
+	name  string
+	id    keyring.ID
+	dir   string
+
+	// inst is the open instance, or nil. It is set and cleared with mu held.
+	inst atomic.Pointer[instance]
+
+	mu      sync.Mutex // guards opening, closing and all below
+	dropped bool
+	fault   error     // sticky, until Reopen
+	full    bool      // the disk was full: the instance only reads
+	tried   time.Time // when a full table was last tried for writing
+	snaps   map[keyring.ID]*instance
+}
+
+func (s *Store) newTable(name string, id keyring.ID) *Table {
+	return &Table{store: s, name: name, id: id, dir: s.path(tablesDir, id.String()), snaps: make(map[keyring.ID]*instance)}
+}
+
+// Name is the table's name, keyspace.table.
+func (t *Table) Name() string { return t.name }
+
+// ID is the table's random id, which names its directory. It is no secret.
+func (t *Table) ID() keyring.ID { return t.id }
+
+// use returns the open instance with the caller entered, opening it if need
+// be.
+func (t *Table) use() (*instance, error) {
+	if i := t.inst.Load(); i != nil && i.enter() {
+		if i.hole.Err() == nil {
+			return i, nil
+		}
+		i.leave()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.openLocked(context.Background()); err != nil {
+		return nil, err
+	}
+	i := t.inst.Load()
+	if !i.enter() {
+		return nil, ErrClosed // cannot be: closing takes mu
+	}
+	return i, nil
+}
+
+// useForWriting is use for an instance that can be written to.
+func (t *Table) useForWriting() (*instance, error) {
+	if t.store.opts.Mode == ReadOnly {
+		return nil, ErrReadOnly
+	}
+	i, err := t.use()
+	if err != nil || !i.readOnly {
+		return i, err
+	}
+	i.leave()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.tryWritable(); err != nil {
+		return nil, err
+	}
+	i = t.inst.Load()
+	if !i.enter() {
+		return nil, ErrClosed
+	}
+	return i, nil
+}
+
+// openLocked sees to it that there is a healthy instance; mu is held.
+func (t *Table) openLocked(ctx context.Context) error {
+	switch {
+	case t.dropped:
+		return fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
+	case t.store.isClosed():
+		return ErrClosed
+	}
+	if i := t.inst.Load(); i != nil && i.hole.Err() != nil {
+		t.fail(ctx, i)
+	}
+	if t.fault != nil {
+		return t.fault
+	}
+	if t.inst.Load() != nil {
+		return nil
+	}
+	return t.openInstance(ctx)
+}
+
+// fail takes a tripped instance away; mu is held. For want of space the table
+// becomes readable again, over an instance that writes nothing; after any
+// other failure it stays poisoned.
+func (t *Table) fail(ctx context.Context, i *instance) {
+	cause := i.hole.Err()
+	t.store.log.Error("a write to the disk failed", "table", t.id, "error", cause)
+	t.inst.Store(nil)
+	_ = i.close() // inside the hole; its answer means nothing
+	if isFull(cause) {
+		t.full, t.tried = true, time.Now()
+		return
+	}
+	t.fault = &poisoned{cause: cause}
+}
+
+// retryFull is how often a table on a full disk is tried for writing.
+const retryFull = time.Second
+
+// enoughSpace is how much must be free for that, in bytes.
+const enoughSpace = 16 << 20
+
+// tryWritable opens a table for writing again if the disk has space; mu is
+// held.
+func (t *Table) tryWritable() error {
+	i := t.inst.Load()
+	if i == nil || !i.readOnly {
+		return t.openLocked(context.Background())
+	}
+	full := fmt.Errorf("%w: the table is readable, and writable again when there is space", ErrDiskFull)
+	if time.Since(t.tried) < retryFull {
+		return full
+	}
+	t.tried = time.Now()
+	if du, err := t.store.fs.GetDiskUsage(t.dir); err == nil && du.AvailBytes < enoughSpace {
+		return full
+	}
+	t.inst.Store(nil)
+	err := i.close()
+	t.full = false
+	if oerr := t.openLocked(context.Background()); oerr != nil {
+		if isFull(oerr) {
+			t.full = true
+		}
+		return errors.Join(oerr, err)
+	}
+	return nil
+}
+
+func (s *Store) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// newFS makes the file systems of an instance, innermost last: hole, sealing,
+// waiting for space.
+func (t *Table) newFS(keys *keyring.TableKeys) (*hole.FS, *sealfs.FS) {
+	sealed := sealfs.New(sealfs.Config{
+		Base: t.store.fs, StoreID: t.store.ID(), TableID: t.id, Incarnation: keys.Incarnation(),
+		Keys: keys, UnitSize: t.store.opts.UnitSize, Suite: t.store.opts.suite,
+		Logger: t.store.log, Rel: t.store.rel,
+	})
+	return hole.New(sealed, nil), sealed
+}
+
+func (t *Table) newInstance(keys *keyring.TableKeys, dir string, readOnly bool) *instance {
+	i := &instance{
+		table: t, keys: keys, dir: dir, readOnly: readOnly,
+		drained: make(chan struct{}), open: make(map[interrupter]struct{}),
+	}
+	i.hole, i.fs = t.newFS(keys)
+	return i
+}
+
+// openInstance opens the table's Pebble instance; mu is held.
+func (t *Table) openInstance(ctx context.Context) (err error) {
+	keys, err := t.store.ring.OpenTable(ctx, t.id)
+	if err != nil {
+		return keyError(err)
+	}
+	defer func() {
+		if err != nil {
+			keys.Wipe()
+		}
+	}()
+	m, err := decodeMetadata(keys.Metadata())
+	if err != nil {
+		return err
+	}
+	i := t.newInstance(keys, t.dir, t.store.opts.Mode == ReadOnly || t.full)
+	seal, err := t.lastSeal()
+	if err != nil {
+		return err
+	}
+	if err := i.fs.Preflight(t.dir, seal, i.readOnly); err != nil {
+		return t.preflightError(err)
+	}
+	if !i.readOnly {
+		if err := t.removeUnlisted(m); err != nil {
+			return err
+		}
+		// If we crash after this, the next open knows that the table was open.
+		if err := t.store.journal.record(ctx, t.id, tableState{}); err != nil {
+			return err
+		}
+	}
+	if err := i.openPebble(t.store.pebbleOptions(m)); err != nil {
+		if errors.Is(err, ErrPoisoned) && isFull(err) && !i.readOnly {
+			t.full, t.tried = true, time.Now()
+			return t.openInstance(ctx) // to read
+		}
+		return err
+	}
+	t.inst.Store(i)
+	return nil
+}
+
+func (t *Table) preflightError(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return corrupt.New(corrupt.ErrMissing, t.store.rel(t.dir), -1, "the table's directory is not there")
+	}
+	return err
+}
+
+// lastSeal is the seal of the last clean close, or nil after a crash.
+func (t *Table) lastSeal() (*sealfs.Seal, error) {
+	s, ok := t.store.journal.state(t.id)
+	if !ok || !s.clean {
+		return nil, nil
+	}
+	seal, err := sealfs.DecodeSeal(s.seal)
+	if err != nil {
+		return nil, corrupt.New(corrupt.ErrFormat, keyringDir, -1, "%v", err)
+	}
+	return seal, nil
+}
+
+// create makes the table's directory and its Pebble instance.
+func (t *Table) create(ctx context.Context, keys *keyring.TableKeys) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m, err := decodeMetadata(keys.Metadata())
+	if err != nil {
+		return err
+	}
+	if err := t.store.mkdir(t.dir); err != nil {
+		return err
+	}
+	if err := t.store.journal.record(ctx, t.id, tableState{}); err != nil {
+		return err
+	}
+	i := t.newInstance(keys, t.dir, false)
+	o := t.store.pebbleOptions(m)
+	o.ErrorIfNotExists = false
+	o.ErrorIfExists = true
+	if err := i.openPebble(o); err != nil {
+		return err
+	}
+	t.inst.Store(i)
+	return nil
+}
+
+// abandon removes what a failed creation left. What it cannot remove, the next
+// open does.
+func (t *Table) abandon(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dropped = true
+	if i := t.inst.Swap(nil); i != nil {
+		_ = i.close()
+	}
+	err := t.store.fs.RemoveAll(t.dir)
+	t.store.journal.forget(t.id)
+	return errors.Join(err, t.store.ring.Forget(ctx, t.id))
+}
+
+// Reopen closes the table and opens it again in this process: the way out of
+// ErrPoisoned. Recovery is the one that follows a crash: every acknowledged
+// write is there, each failed one whole or not at all. Views and scans that
+// were open fail with ErrClosed.
+func (t *Table) Reopen(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := t.closeLocked(ctx)
+	if err != nil && !errors.Is(err, ErrPoisoned) {
+		t.store.log.Warn("close before reopening", "table", t.id, "error", err)
+	}
+	t.fault, t.full = nil, false
+	return t.openLocked(ctx)
+}
+
+// Close closes the table's instance. The next use opens it again; closing is
+// for those who want its memory back at once. Views and scans that are open
+// fail with ErrClosed.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closeLocked(context.Background())
+}
+
+func (t *Table) closeLocked(ctx context.Context) error {
+	var errs []error
+	for id, i := range t.snaps {
+		delete(t.snaps, id)
+		errs = append(errs, i.close())
+	}
+	i := t.inst.Swap(nil)
+	if i == nil {
+		return errors.Join(errs...)
+	}
+	err := i.close()
+	if err == nil && !i.readOnly {
+		err = t.sealClean(ctx, i)
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// sealClean records a clean close, after the last change to the directory. If
+// we crash before the record is durable, the table counts as crashed.
+func (t *Table) sealClean(ctx context.Context, i *instance) error {
+	seal, err := i.fs.Seal(t.dir)
+	if err != nil {
+		return err
+	}
+	return t.store.journal.record(ctx, t.id, tableState{clean: true, seal: seal.Encode()})
+}
+
+// closeIfIdle closes the instance if it was not used since the last look.
+func (t *Table) closeIfIdle() {
+	if i := t.inst.Load(); i == nil || i.used.Swap(false) || !i.idle() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.inst.Load()
+	if i == nil || i.used.Load() || !i.idle() || len(t.snaps) > 0 {
+		return
+	}
+	if err := t.closeLocked(context.Background()); err != nil {
+		t.store.log.Warn("close of an idle table", "table", t.id, "error", err)
+	}
+}
+
+// Get returns the value of key in a slice of its own, or ErrNotFound.
+func (t *Table) Get(key []byte) ([]byte, error) { return t.AppendGet(nil, key) }
+
+// AppendGet appends the value of key to dst and returns the longer slice. It
+// is Get for a caller who has memory.
+func (t *Table) AppendGet(dst, key []byte) ([]byte, error) {
+	if err := checkKey(key); err != nil {
+		return dst, err
+	}
+	i, err := t.use()
+	if err != nil {
+		return dst, err
+	}
+	defer i.leave()
+	return i.get(i.db, dst, key)
+}
+
+// get reads from the database or from a snapshot of it.
+func (i *instance) get(r pebble.Reader, dst, key []byte) ([]byte, error) {
+	v, c, err := r.Get(key)
+	if err = i.result(err); err != nil {
+		if c != nil {
+			c.Close()
+		}
+		return dst, err
+	}
+	if dst == nil {
+		dst = make([]byte, 0, len(v))
+	}
+	dst = append(dst, v...)
+	return dst, i.result(c.Close())
+}
+
+// Has tells whether the table has key.
+func (t *Table) Has(key []byte) (bool, error) {
+	if err := checkKey(key); err != nil {
+		return false, err
+	}
+	i, err := t.use()
+	if err != nil {
+		return false, err
+	}
+	defer i.leave()
+	return i.has(i.db, key)
+}
+
+func (i *instance) has(r pebble.Reader, key []byte) (bool, error) {
+	_, c, err := r.Get(key)
+	if err = i.result(err); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+		return false, err
+	}
+	return true, i.result(c.Close())
+}
+
+// beginWrite returns the instance to write to, entered, once level 0 lets it.
+func (t *Table) beginWrite(opts *WriteOptions) (*instance, *pebble.WriteOptions, error) {
+	i, err := t.useForWriting()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := i.stall.await(i.db); err != nil {
+		i.leave()
+		return nil, nil, err
+	}
+	if !i.dirty.Load() {
+		i.dirty.Store(true)
+	}
+	if opts != nil && opts.NoSync {
+		return i, pebble.NoSync, nil
+	}
+	return i, pebble.Sync, nil
+}
+
+// Put sets the value of key.
+func (t *Table) Put(key, value []byte, opts *WriteOptions) error {
+	if err := errors.Join(checkKey(key), checkValue(value)); err != nil {
+		return err
+	}
+	i, wo, err := t.beginWrite(opts)
+	if err != nil {
+		return err
+	}
+	defer i.leave()
+	return i.result(i.db.Set(key, value, wo))
+}
+
+// Delete removes key. Removing a key that is not there is no error.
+func (t *Table) Delete(key []byte, opts *WriteOptions) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	i, wo, err := t.beginWrite(opts)
+	if err != nil {
+		return err
+	}
+	defer i.leave()
+	return i.result(i.db.Delete(key, wo))
+}
+
+// DeleteRange removes every key from from, inclusive, to to, exclusive.
+func (t *Table) DeleteRange(from, to []byte, opts *WriteOptions) error {
+	if err := errors.Join(checkKey(from), checkKey(to)); err != nil {
+		return err
+	}
+	i, wo, err := t.beginWrite(opts)
+	if err != nil {
+		return err
+	}
+	defer i.leave()
+	return i.result(i.db.DeleteRange(from, to, wo))
+}
+
+// Flush writes what is in memory to sorted files.
+func (t *Table) Flush() error {
+	i, err := t.useForWriting()
+	if err != nil {
+		return err
+	}
+	defer i.leave()
+	return i.result(i.db.Flush())
+}
+
+// Compact rewrites the range into as few files as it needs; nil bounds are the
+// table's ends. It returns when it is done, or with ctx's error.
+func (t *Table) Compact(ctx context.Context, from, to []byte) error {
+	i, err := t.useForWriting()
+	if err != nil {
+		return err
+	}
+	defer i.leave()
+	if from == nil {
+		from = []byte{}
+	}
+	if to == nil {
+		to = endOfKeys()
+	}
+	return i.result(i.db.Compact(ctx, from, to, true))
+}
+
+// endOfKeys is greater than every key.
+func endOfKeys() []byte { return bytes.Repeat([]byte{0xff}, MaxKeyLen+1) }
+
+// ApproximateSize estimates the bytes on disk of a range; nil bounds are the
+// table's ends. What is only in memory does not count.
+func (t *Table) ApproximateSize(from, to []byte) (uint64, error) {
+	i, err := t.use()
+	if err != nil {
+		return 0, err
+	}
+	defer i.leave()
+	if from == nil {
+		from = []byte{}
+	}
+	if to == nil {
+		to = endOfKeys()
+	}
+	n, err := i.db.EstimateDiskUsage(from, to)
+	return n, i.result(err)
+}
+
+// TableMetrics are the figures of one open table.
+type TableMetrics struct {
+	DiskBytes       uint64 // live files, plaintext bytes
+	MemTableBytes   uint64
+	WALBytes        uint64 // live log segments, plaintext bytes
+	L0Sublevels     int32  // how far compactions are behind
+	CompactionDebt  uint64 // bytes that compactions still want to rewrite
+	Flushes         int64
+	Compactions     int64
+	BlockCacheBytes int64 // of all tables
+	BlockCacheHits  int64 // of all tables
+	BlockCacheMiss  int64 // of all tables
+	OpenScans       int64
+	KeyVersion      uint32
+}
+
+// Metrics returns the table's figures; it opens the table.
+func (t *Table) Metrics() (*TableMetrics, error) {
+	i, err := t.use()
+	if err != nil {
+		return nil, err
+	}
+	defer i.leave()
+	m := i.db.Metrics()
+	return &TableMetrics{
+		DiskBytes:       m.DiskSpaceUsage(),
+		MemTableBytes:   m.MemTable.Size,
+		WALBytes:        m.WAL.Size,
+		L0Sublevels:     m.Levels[0].Sublevels,
+		CompactionDebt:  m.Compact.EstimatedDebt,
+		Flushes:         m.Flush.Count,
+		Compactions:     m.Compact.Count,
+		BlockCacheBytes: m.BlockCache.Size,
+		BlockCacheHits:  m.BlockCache.Hits,
+		BlockCacheMiss:  m.BlockCache.Misses,
+		OpenScans:       m.TableIters,
+		KeyVersion:      i.keys.Version(),
+	}, i.result(nil)
+}

@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/cofredb/cofre/engine/internal/sealfs"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+)
+
+// A Finding is something that Verify found wrong, or worth knowing.
+type Finding struct {
+	Path    string `json:"path"`   // relative to the store
+	Offset  int64  `json:"offset"` // physical byte of the fault, or -1
+	Class   string `json:"class"`
+	Detail  string `json:"detail"`
+	Warning bool   `json:"warning"` // no fault: nothing that the store needs is wrong
+	Err     error  `json:"-"`
+}
+
+// A VerifyReport sums up what Verify did.
+type VerifyReport struct {
+	Files    int   `json:"files"` // read whole
+	Bytes    int64 `json:"bytes"`
+	Faults   int   `json:"faults"`
+	Warnings int   `json:"warnings"`
+}
+
+// Verify reads and opens every byte of every file of the store, snapshots
+// included, and gives each fault to report as it is found. A table is closed
+// while its files are read, and its operations wait meanwhile. The error is
+// ctx's, or says why Verify could not go on; faults are not errors of Verify.
+func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport, error) {
+	if s.isClosed() {
+		return nil, ErrClosed
+	}
+	v := &verifier{s: s, report: report}
+	walk(s.fs, s.path(keyringDir), func(_ string, size int64) { v.rep.Files++; v.rep.Bytes += size }) // read at open
+	dirs := make(map[string]bool)
+	for _, info := range s.Tables() {
+		if err := ctx.Err(); err != nil {
+			return &v.rep, err
+		}
+		dirs[info.ID.String()] = true
+		if t, err := s.Table(info.Name); err == nil {
+			v.table(ctx, t)
+		}
+	}
+	names, err := s.fs.List(s.path(tablesDir))
+	if err != nil {
+		return &v.rep, err
+	}
+	for _, n := range names {
+		if !dirs[n] {
+			v.warn(s.path(tablesDir, n), "no table has this directory")
+		}
+	}
+	top, err := s.fs.List(s.dir)
+	if err != nil {
+		return &v.rep, err
+	}
+	for _, n := range top {
+		if !slices.Contains([]string{lockName, keyringDir, tablesDir, ballastName}, n) {
+			v.warn(s.path(n), "not a file of the store")
+		}
+	}
+	return &v.rep, ctx.Err()
+}
+
+type verifier struct {
+	s      *Store
+	report func(Finding)
+	rep    VerifyReport
+}
+
+func (v *verifier) fault(path string, err error) {
+	f := Finding{Path: v.s.rel(path), Offset: -1, Class: "error", Detail: err.Error(), Err: err}
+	var c *corrupt.Error
+	if errors.As(err, &c) {
+		f.Offset, f.Class, f.Detail = c.Offset, c.Class.Error(), c.Detail
+		if c.Path != "" {
+			f.Path = c.Path
+		}
+	} else if errors.Is(err, ErrKeyInaccessible) {
+		f.Class = ErrKeyInaccessible.Error()
+	}
+	v.rep.Faults++
+	v.report(f)
+}
+
+func (v *verifier) warn(path, detail string) {
+	v.rep.Warnings++
+	v.report(Finding{Path: v.s.rel(path), Offset: -1, Class: "leftover", Detail: detail, Warning: true})
+}
+
+// table verifies one table. The table is closed first: a clean close says
+// exactly what must be there.
+func (v *verifier) table(ctx context.Context, t *Table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dropped {
+		return
+	}
+	if err := t.closeLocked(ctx); err != nil {
+		v.fault(t.dir, err)
+	}
+	keys, m, err := t.openMetadata(ctx)
+	if err != nil {
+		v.fault(t.dir, err)
+		return
+	}
+	defer keys.Wipe()
+	seal, err := t.lastSeal()
+	if err != nil {
+		v.fault(t.dir, err)
+	}
+	v.directory(ctx, t, keys, m, t.dir, seal)
+	for _, s := range m.snapshots {
+		seal, err := sealfs.DecodeSeal(s.seal)
+		if err != nil {
+			v.fault(t.snapshotDir(s.ID), err)
+			continue
+		}
+		v.directory(ctx, t, keys, m, t.snapshotDir(s.ID), seal)
+	}
+	for _, id := range t.snapshotDirs() {
+		if !m.has(id) {
+			v.warn(t.store.fs.PathJoin(t.dir, snapshotsDir, id), "a snapshot that was never completed; the next open removes it")
+		}
+	}
+}
+
+// directory verifies the files of a table's or a snapshot's directory: first
+// how they hang together, then each byte, then that nothing is missing, which
+// Pebble alone can tell.
+func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableKeys, m *metadata, dir string, seal *sealfs.Seal) {
+	hole, fs := t.newFS(keys)
+	reported := make(map[string]bool)
+	fault := func(path string, err error) {
+		if k := err.Error(); !reported[k] {
+			reported[k] = true
+			v.fault(path, err)
+		}
+	}
+	pre := fs.Preflight(dir, seal, true)
+	if pre != nil {
+		fault(dir, t.preflightError(pre))
+	}
+	names, err := t.store.fs.List(dir)
+	if err != nil {
+		return // said by Preflight
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if ctx.Err() != nil {
+			return
+		}
+		path := t.store.fs.PathJoin(dir, n)
+		if n == snapshotsDir && dir == t.dir {
+			continue
+		}
+		if fi, err := t.store.fs.Stat(path); err == nil && fi.Mode().IsRegular() {
+			v.rep.Files++
+			v.rep.Bytes += fi.Size()
+		}
+		switch fs.VerifyFile(path, func(err error) { fault(path, err) }) {
+		case sealfs.Orphan:
+			if pre == nil {
+				v.warn(path, "nothing refers to it")
+			}
+		case sealfs.Leftover:
+			v.warn(path, "a crash left it; the next open removes it")
+		case sealfs.Unknown:
+			if !strings.HasPrefix(n, "dropped-") {
+				v.warn(path, "not a file of the table")
+			}
+		}
+	}
+	if pre != nil {
+		return
+	}
+	i := &instance{table: t, keys: keys, dir: dir, readOnly: true, hole: hole, fs: fs, drained: make(chan struct{})}
+	if err := i.openPebble(t.store.pebbleOptions(m)); err != nil {
+		fault(dir, err)
+		return
+	}
+	if err := i.db.Close(); err != nil {
+		fault(dir, t.translate(err))
+	}
+}
