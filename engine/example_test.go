@@ -16,6 +16,7 @@ func ExampleOpen() {
 
 	keys, err := local.Open(dir+"/keys.cofre", local.Options{}) // outside of the store
 	must(err)
+	defer keys.Close()
 	root, _, err := keys.Ensure(ctx, "default") // made on first use
 	must(err)
 	store, err := engine.Open(ctx, dir+"/store", engine.Options{RootKey: root})
