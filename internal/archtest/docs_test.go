@@ -1,0 +1,82 @@
+package archtest
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	mdLink  = regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)`)
+	mdTitle = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	mdCode  = regexp.MustCompile("(?s)```.*?```")
+	mdDrop  = regexp.MustCompile(`[^a-z0-9 _-]`)
+)
+
+// anchors are the names that a page's titles have in links.
+func anchors(page string) map[string]bool {
+	set := map[string]bool{"": true}
+	for _, m := range mdTitle.FindAllStringSubmatch(mdCode.ReplaceAllString(page, ""), -1) {
+		set["#"+strings.ReplaceAll(mdDrop.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	}
+	return set
+}
+
+// TestLinks follows every link from one file of the project to another.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	links := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == ".git" || d.Name() == "testdata" || path == filepath.Join(root, "demo")) {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) != ".md" {
+			return nil
+		}
+		page, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range mdLink.FindAllStringSubmatch(mdCode.ReplaceAllString(string(page), ""), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			target := path
+			if m[1] != "" {
+				target = filepath.Join(filepath.Dir(path), filepath.FromSlash(m[1]))
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: link to %s, which is not there", path, m[1])
+			} else if b, err := os.ReadFile(target); m[2] != "" && (err != nil || !anchors(string(b))[m[2]]) {
+				t.Errorf("%s: link to %s%s, which has no such title", path, m[1], m[2])
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.NotZero(t, links)
+}
+
+// TestReadmeExample holds README's example to the one that compiles and runs.
+func TestReadmeExample(t *testing.T) {
+	t.Parallel()
+	src, err := os.ReadFile(filepath.Join(root, "engine", "example_test.go"))
+	require.NoError(t, err)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(src), "\nfunc ExampleOpen() {\n")
+	require.True(t, ok)
+	body, _, ok := strings.Cut(rest, "\n}\n")
+	require.True(t, ok)
+	require.Contains(t, string(readme), "```go\nfunc ExampleOpen() {\n"+body+"\n}\n```",
+		"README.md must show engine.ExampleOpen as it is in engine/example_test.go")
+}
