@@ -1,9 +1,9 @@
 // Package secret holds key material in a type that does not leak by accident.
 //
-// A [Key] neither prints nor marshals: every formatting verb shows "REDACTED"
-// and every encoder of the standard library refuses it. Its bytes are reached
-// by [Key.Expose] alone, so that one search of the source finds every place
-// that handles raw keys.
+// A [Key] neither prints nor marshals: formatting shows "REDACTED" or an
+// address, and every encoder of the standard library refuses it. Its bytes are
+// reached by [Key.Expose] alone, so that one search of the source finds every
+// place that handles raw keys.
 //
 // Zeroing is best effort. Go may have copied the bytes before (stack growth,
 // a cipher's key schedule); the threat model says what a plain build leaves.
@@ -25,18 +25,24 @@ var ErrMarshal = errors.New("secret: a key does not marshal")
 
 // A Key is 256 bits of key material. The zero Key holds zeros and is wiped.
 // Reading a Key from several goroutines is safe; wiping it meanwhile is not.
+//
+// The bytes lie behind two pointers, since fmt does not ask Format everywhere:
+// not for %p and %w, nor for an unexported field. It follows one pointer then,
+// and shows an address.
 type Key struct {
-	b     [Size]byte
+	b     **[Size]byte
 	wiped bool
 }
+
+func newKey() *Key { return &Key{b: new(new([Size]byte))} }
 
 // New copies b, which must be [Size] bytes long, and leaves b to its owner.
 func New(b []byte) (*Key, error) {
 	if len(b) != Size {
 		return nil, fmt.Errorf("secret: a key is %d bytes long, not %d", Size, len(b))
 	}
-	k := new(Key)
-	copy(k.b[:], b)
+	k := newKey()
+	copy(k.Expose(), b)
 	return k, nil
 }
 
@@ -50,31 +56,41 @@ func Take(b []byte) (*Key, error) {
 // Random returns a new key from the operating system's generator
 // (crypto/rand, SP 800-90A in FIPS mode).
 func Random() *Key {
-	k := new(Key)
-	rand.Read(k.b[:]) // never fails: crypto/rand ends the process instead
+	k := newKey()
+	rand.Read(k.Expose()) // never fails: crypto/rand ends the process instead
 	return k
 }
 
 // Expose returns the key's bytes, not a copy. The caller must not keep them.
-func (k *Key) Expose() []byte { return k.b[:] }
+func (k *Key) Expose() []byte {
+	if k.b == nil {
+		return make([]byte, Size)
+	}
+	return (*k.b)[:]
+}
 
 // Wipe overwrites the key with zeros. It is idempotent and accepts nil.
 func (k *Key) Wipe() {
 	if k == nil {
 		return
 	}
-	clear(k.b[:])
+	clear(k.Expose())
 	k.wiped = true
 }
 
 // Wiped tells whether the key has been wiped.
-func (k *Key) Wiped() bool { return k == nil || k.wiped }
+func (k *Key) Wiped() bool { return k == nil || k.wiped || k.b == nil }
 
 // Equal compares two keys in constant time.
-func (k *Key) Equal(o *Key) bool { return subtle.ConstantTimeCompare(k.b[:], o.b[:]) == 1 }
+func (k *Key) Equal(o *Key) bool { return subtle.ConstantTimeCompare(k.Expose(), o.Expose()) == 1 }
 
 // Clone returns a copy with a life of its own.
-func (k *Key) Clone() *Key { c := *k; return &c }
+func (k *Key) Clone() *Key {
+	c := newKey()
+	copy(c.Expose(), k.Expose())
+	c.wiped = k.Wiped()
+	return c
+}
 
 const redacted = "REDACTED"
 
