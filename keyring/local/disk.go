@@ -1,0 +1,132 @@
+package local
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cofredb/cofre/internal/corrupt"
+)
+
+// A fingerprint tells two contents of the file apart without reading it
+// whole: the bytes up to the revision, and the checksum. Times and inode
+// numbers would not do: a file replaced twice within a tick of the clock can
+// have both as they were.
+type fingerprint [prefixLen + checksumLen]byte
+
+// openChecked opens the file and refuses it if it is not a private regular
+// file of tolerable size. The size is what fstat says of the open file, which
+// changes replace and never edit.
+func openChecked(path string) (*os.File, int64, error) {
+	f, err := openNoFollow(path)
+	if err != nil {
+		var e *corrupt.Error
+		if errors.As(err, &e) {
+			return nil, 0, err
+		}
+		return nil, 0, classify(err)
+	}
+	fi, err := f.Stat()
+	switch {
+	case err != nil:
+		err = classify(err)
+	case !fi.Mode().IsRegular():
+		err = notRegular(path, fi.Mode())
+	case fi.Size() > maxFileLen:
+		err = corrupt.New(corrupt.ErrFormat, path, -1, "%d bytes are more than a key-service file may have, %d", fi.Size(), maxFileLen)
+	case fi.Size() < minFileLen:
+		err = corrupt.New(corrupt.ErrFormat, path, -1, "%d bytes are too short for a key-service file", fi.Size())
+	default:
+		err = checkMode(path, fi.Mode())
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, fi.Size(), nil
+}
+
+func notRegular(path string, mode fs.FileMode) error {
+	return corrupt.New(corrupt.ErrFormat, path, -1, "not a regular file: %s", mode.Type())
+}
+
+func readAt(f *os.File, path string, b []byte, off int64) error {
+	_, err := f.ReadAt(b, off)
+	if errors.Is(err, io.EOF) {
+		return corrupt.New(corrupt.ErrFormat, path, -1, "shorter than its size says")
+	}
+	if err != nil {
+		return classify(err)
+	}
+	return nil
+}
+
+// load reads the file unless have is its fingerprint already: then it
+// returns nil.
+func load(path string, have *fingerprint) (*keyFile, *fingerprint, error) {
+	f, size, err := openChecked(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	print := new(fingerprint)
+	if err := readAt(f, path, print[:prefixLen], 0); err != nil {
+		return nil, nil, err
+	}
+	if err := readAt(f, path, print[prefixLen:], size-checksumLen); err != nil {
+		return nil, nil, err
+	}
+	if have != nil && *have == *print {
+		return nil, have, nil
+	}
+	if !bytes.HasPrefix(print[:], []byte(fileMagic)) {
+		return nil, nil, corrupt.New(corrupt.ErrFormat, path, 0, "not a key-service file: wrong magic")
+	}
+	b := make([]byte, size)
+	defer clear(b)
+	if err := readAt(f, path, b, 0); err != nil {
+		return nil, nil, err
+	}
+	kf, err := parse(b)
+	if err != nil {
+		return nil, nil, corrupt.At(path, err)
+	}
+	return kf, print, nil
+}
+
+// store replaces the file by kf. The caller holds the lock. If we crash before
+// the rename is durable the old file stands, after it the new one; a temporary
+// file that is left holds keys, has mode 0600, and is removed by the next
+// change.
+func store(path string, kf *keyFile) error {
+	b := kf.encode()
+	defer clear(b)
+	temp := path + ".tmp"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := writeSynced(temp, b); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func writeSynced(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return f.Close()
+}

@@ -1,0 +1,13 @@
+//go:build !(darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd || windows)
+
+package local
+
+import (
+	"errors"
+	"fmt"
+)
+
+// lock fails: without a lock, two processes would lose each other's changes.
+func lock(path string) (release func() error, err error) {
+	return nil, fmt.Errorf("lock %s: %w on this platform", path, errors.ErrUnsupported)
+}
