@@ -40,7 +40,6 @@ type dir struct {
 	path string
 
 	mu      sync.Mutex // guards all below
-	loaded  bool       // the file map is complete
 	files   map[fileKey]fileEntry
 	pending []fileEntry // finished since the last MANIFEST frame
 	markers map[string]marker
@@ -50,12 +49,13 @@ type dir struct {
 	named wal.Segment
 	// logs are the .log files here: those that are open for writing, those
 	// closed in this session, those that Preflight met.
-	logs     map[uint64]wal.Segment
-	manifest wal.Segment            // of the MANIFEST last written or read
-	previous wal.Segment            // the log that the next one follows
-	live     map[string]*logFile    // by base name
-	expect   map[uint64]expectation // of logs, by number
-	expectM  map[uint64]expectation // of MANIFESTs, by number
+	logs      map[uint64]End
+	manifests map[uint64]End
+	manifest  wal.Segment            // of the MANIFEST last written or read
+	previous  wal.Segment            // the log that the next one follows
+	live      map[string]*logFile    // by base name
+	expect    map[uint64]expectation // of logs, by number
+	expectM   map[uint64]expectation // of MANIFESTs, by number
 	// handle is the one descriptor that all of Pebble's handles on this
 	// directory share; refs counts them.
 	handle vfs.File
@@ -64,13 +64,14 @@ type dir struct {
 
 func newDir(path string) *dir {
 	return &dir{
-		path:    path,
-		files:   make(map[fileKey]fileEntry),
-		markers: make(map[string]marker),
-		logs:    make(map[uint64]wal.Segment),
-		live:    make(map[string]*logFile),
-		expect:  make(map[uint64]expectation),
-		expectM: make(map[uint64]expectation),
+		path:      path,
+		files:     make(map[fileKey]fileEntry),
+		markers:   make(map[string]marker),
+		logs:      make(map[uint64]End),
+		manifests: make(map[uint64]End),
+		live:      make(map[string]*logFile),
+		expect:    make(map[uint64]expectation),
+		expectM:   make(map[uint64]expectation),
 	}
 }
 
@@ -100,9 +101,17 @@ func (d *dir) removed(fn fileName) {
 	switch fn.class {
 	case classTable:
 		delete(d.files, fileKey{fn.number, fn.kind})
-	case classLog:
-		delete(d.logs, fn.number)
+	case classLog, classManifest:
+		delete(d.ends(fn.class), fn.number)
 	}
+}
+
+// ends are the logs or MANIFESTs of the directory; d.mu is held.
+func (d *dir) ends(c class) map[uint64]End {
+	if c == classManifest {
+		return d.manifests
+	}
+	return d.logs
 }
 
 // A note rides on every frame of a MANIFEST:

@@ -64,6 +64,7 @@ type Config struct {
 type FS struct {
 	cfg Config
 	vfs.FS
+	os    bool // Base is the operating system's
 	lstat func(string) (os.FileInfo, error)
 	parse func(string) fileName // parseName; widened by a test for foreign suites
 
@@ -74,7 +75,7 @@ type FS struct {
 // New makes the sealing FS of a table.
 func New(cfg Config) *FS {
 	fs := &FS{cfg: cfg, FS: cfg.Base, parse: parseName, dirs: make(map[string]*dir)}
-	if vfs.Root(cfg.Base) == vfs.Default {
+	if fs.os = vfs.Root(cfg.Base) == vfs.Default; fs.os {
 		fs.lstat = os.Lstat
 	} else {
 		fs.lstat = func(name string) (os.FileInfo, error) { return cfg.Base.Stat(name) }
@@ -322,6 +323,11 @@ func (fs *FS) List(path string) ([]string, error) {
 // Pebble needs the one and only looks at the other.
 func (fs *FS) Stat(name string) (vfs.FileInfo, error) {
 	d, fn := fs.split(name)
+	if fn.class == classTable {
+		if _, err := fs.regular(name); err != nil {
+			return nil, err
+		}
+	}
 	fi, err := fs.cfg.Base.Stat(name)
 	if err != nil || fn.class != classTable {
 		return fi, err

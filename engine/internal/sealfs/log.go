@@ -87,11 +87,9 @@ func (fs *FS) startLog(d *dir, f vfs.File, from, name string, fn fileName) (vfs.
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live[l.base] = l
+	d.ends(fn.class)[fn.number] = End{Segment: l.segment(0)}
 	if fn.class == classManifest {
 		d.manifest = l.segment(w.Frames())
-		d.loaded = true
-	} else {
-		d.logs[fn.number] = l.segment(w.Frames())
 	}
 	return l, nil
 }
@@ -136,9 +134,12 @@ func (f *logFile) retire() {
 		return
 	}
 	delete(d.live, f.base)
-	s := f.segment(f.w.Frames())
+	frames, size := f.w.Committed()
+	s := f.segment(frames)
+	if ends := d.ends(f.name.class); ends[s.Number].FileID == s.FileID {
+		ends[s.Number] = End{s, size}
+	}
 	if f.name.class == classLog {
-		d.logs[s.Number] = s
 		d.previous = s
 		return
 	}

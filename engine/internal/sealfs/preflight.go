@@ -53,9 +53,10 @@ type preflight struct {
 	seal     *Seal
 	readOnly bool
 
-	markerNames []string
-	markers     map[string]marker
-	logs        []*peeked // by number
+	markerNames   []string
+	markers       map[string]marker
+	manifestNames map[uint64]string
+	logs          []*peeked // by number
 
 	minUnflushed uint64
 	attested     map[uint64]wal.Segment // of logs, by MANIFEST notes
@@ -83,6 +84,7 @@ func (p *preflight) list() error {
 		return err
 	}
 	p.markers = make(map[string]marker)
+	p.manifestNames = make(map[uint64]string)
 	for _, n := range names {
 		fn := p.fs.parse(n)
 		switch fn.class {
@@ -107,6 +109,8 @@ func (p *preflight) list() error {
 			if old, ok := p.markers[m.name]; !ok || old.iter < m.iter {
 				p.markers[m.name] = m
 			}
+		case classManifest:
+			p.manifestNames[fn.number] = n
 		case classLog:
 			p.logs = append(p.logs, &peeked{fn: fn, name: n})
 		}
@@ -127,14 +131,35 @@ func (p *preflight) compare() error {
 	if !slices.Equal(p.markerNames, p.seal.Markers) {
 		return p.fault(corrupt.ErrRollback, "marker", "markers are %v, at the last close they were %v", p.markerNames, p.seal.Markers)
 	}
-	for _, s := range p.seal.Logs {
-		if !slices.ContainsFunc(p.logs, func(l *peeked) bool { return l.fn.number == s.Number }) {
-			return p.fault(corrupt.ErrMissing, fmt.Sprintf("%06d.log", s.Number), "was there at the last close")
+	if err := p.compareEnds(p.manifestNames, p.seal.Manifests); err != nil {
+		return err
+	}
+	names := make(map[uint64]string)
+	for _, l := range p.logs {
+		names[l.fn.number] = l.name
+	}
+	return p.compareEnds(names, p.seal.Logs)
+}
+
+func (p *preflight) compareEnds(names map[uint64]string, ends []End) error {
+	sealed := make(map[uint64]bool)
+	for _, e := range ends {
+		sealed[e.Number] = true
+		name, ok := names[e.Number]
+		if !ok {
+			return p.fault(corrupt.ErrMissing, fmt.Sprintf("%06d", e.Number), "a log or MANIFEST of this number was there at the last close")
+		}
+		fi, err := p.fs.regular(p.at(name))
+		if err != nil {
+			return err
+		}
+		if e.Size != 0 && fi.Size() != e.Size {
+			return corrupt.New(corrupt.ErrMissing, p.fs.rel(p.at(name)), min(fi.Size(), e.Size), "%d bytes, at the last close it had %d", fi.Size(), e.Size)
 		}
 	}
-	for _, l := range p.logs {
-		if !slices.ContainsFunc(p.seal.Logs, func(s wal.Segment) bool { return l.fn.number == s.Number }) {
-			return p.fault(corrupt.ErrForeign, l.name, "was not there at the last close")
+	for n, name := range names {
+		if !sealed[n] {
+			return p.fault(corrupt.ErrForeign, name, "was not there at the last close")
 		}
 	}
 	return nil
@@ -179,14 +204,17 @@ func (p *preflight) manifest() error {
 				l.fn.number, f, p.markers[markerFormat].value)
 		}
 	}
-	if p.seal != nil {
-		if p.seal.Manifest.Number != fn.number {
-			return p.fault(corrupt.ErrRollback, base, "at the last close the MANIFEST was number %d", p.seal.Manifest.Number)
-		}
-		e = expectation{fileID: p.seal.Manifest.FileID, final: p.seal.Manifest.Frames}
-	}
 	p.d.mu.Lock()
 	p.d.expectM[fn.number] = e
+	for n := range p.manifestNames {
+		p.d.manifests[n] = End{Segment: wal.Segment{Number: n}}
+	}
+	if p.seal != nil {
+		for _, m := range p.seal.Manifests {
+			p.d.manifests[m.Number] = m
+			p.d.expectM[m.Number] = expectation{fileID: m.FileID, final: m.Frames}
+		}
+	}
 	p.d.mu.Unlock()
 	if err := p.sync(base); err != nil {
 		return err
@@ -208,12 +236,13 @@ func (p *preflight) manifest() error {
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
 	p.d.expectM[fn.number] = expectation{fileID: self.FileID, final: self.Frames}
+	end, _, _ := r.End()
+	p.d.manifests[fn.number] = End{self, end}
 	p.d.manifest = self
 	p.d.named = self
 	if p.readOnly {
 		p.d.named.Frames = durable
 	}
-	p.d.loaded = true
 	for k, m := range p.markers {
 		p.d.markers[k] = m
 	}
@@ -302,7 +331,7 @@ func (p *preflight) chain() error {
 			if l.err == nil && l.self.FileID != s.FileID {
 				return p.fault(corrupt.ErrRollback, l.name, "is file %s, at the last close it was %s", l.self.FileID, s.FileID)
 			}
-			if _, ok := expect[s.Number]; ok {
+			if s.Frames > 0 {
 				expect[s.Number] = expectation{fileID: s.FileID, final: s.Frames}
 			}
 		}
@@ -315,8 +344,11 @@ func (p *preflight) chain() error {
 	p.d.mu.Lock()
 	p.d.expect = expect
 	for _, l := range p.logs {
-		if l.err == nil {
-			p.d.logs[l.fn.number] = l.self
+		p.d.logs[l.fn.number] = End{Segment: l.self}
+	}
+	if p.seal != nil {
+		for _, s := range p.seal.Logs {
+			p.d.logs[s.Number] = s
 		}
 	}
 	p.d.mu.Unlock()
@@ -357,7 +389,7 @@ func (p *preflight) count(needed []*peeked) error {
 			}
 		}
 		p.d.mu.Lock()
-		p.d.logs[s.Number] = s
+		p.d.logs[s.Number] = End{s, end}
 		p.d.expect[s.Number] = expectation{fileID: s.FileID, final: s.Frames}
 		p.d.previous = s
 		p.d.mu.Unlock()

@@ -2,40 +2,51 @@ package sealfs
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/cofredb/cofre/internal/codec"
+	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/wal"
 )
+
+// An End is where a log or MANIFEST ends.
+type End struct {
+	wal.Segment       // Frames 0: unknown
+	Size        int64 // physical bytes; 0: unknown
+}
 
 // A Seal describes a directory that Pebble has closed cleanly: enough to tell
 // at the next open that nothing was cut, removed or put back since. Pebble by
 // itself takes a missing or shortened log for a crash.
 type Seal struct {
-	Manifest wal.Segment
-	Markers  []string // base names, sorted
-	Logs     []wal.Segment
+	Markers   []string // base names, sorted
+	Manifests []End    // by number; the last is the one in force
+	Logs      []End    // by number
 }
 
-const maxSealList = 1 << 16
+const (
+	maxSealList = 1 << 16
+	endLen      = 8 + 16 + 8 + 8
+)
 
 // Encode gives the bytes that DecodeSeal reads.
 func (s *Seal) Encode() []byte {
 	var w codec.Writer
-	segment := func(g wal.Segment) {
-		w.U64(g.Number)
-		w.Raw(g.FileID[:])
-		w.U64(g.Frames)
-	}
-	segment(s.Manifest)
 	w.U32(uint32(len(s.Markers)))
 	for _, m := range s.Markers {
 		w.Str(m)
 	}
-	w.U32(uint32(len(s.Logs)))
-	for _, l := range s.Logs {
-		segment(l)
+	for _, list := range [][]End{s.Manifests, s.Logs} {
+		w.U32(uint32(len(list)))
+		for _, e := range list {
+			w.U64(e.Number)
+			w.Raw(e.FileID[:])
+			w.U64(e.Frames)
+			w.U64(uint64(e.Size))
+		}
 	}
 	return w.B
 }
@@ -43,21 +54,25 @@ func (s *Seal) Encode() []byte {
 // DecodeSeal reads what Encode wrote.
 func DecodeSeal(b []byte) (*Seal, error) {
 	r := codec.NewReader(b)
-	segment := func() (g wal.Segment) {
-		g.Number = r.U64()
-		r.Fill(g.FileID[:])
-		g.Frames = r.U64()
-		return g
-	}
-	s := &Seal{Manifest: segment()}
+	s := &Seal{}
 	for range r.Count(maxSealList, 4) {
 		s.Markers = append(s.Markers, r.Str(4096))
 	}
-	for range r.Count(maxSealList, 32) {
-		s.Logs = append(s.Logs, segment())
+	for _, list := range []*[]End{&s.Manifests, &s.Logs} {
+		for range r.Count(maxSealList, endLen) {
+			var e End
+			e.Number = r.U64()
+			r.Fill(e.FileID[:])
+			e.Frames = r.U64()
+			e.Size = int64(r.U64())
+			*list = append(*list, e)
+		}
 	}
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("clean-close seal: %w", err)
+	}
+	if len(s.Manifests) == 0 {
+		return nil, errors.New("clean-close seal: it names no MANIFEST")
 	}
 	return s, nil
 }
@@ -81,23 +96,61 @@ func (fs *FS) Seal(path string) (*Seal, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := fs.dir(path)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := &Seal{Manifest: d.manifest}
+	s := &Seal{}
 	for _, n := range names {
-		switch fn := fs.parse(n); fn.class {
+		fn := fs.parse(n)
+		switch fn.class {
 		case classMarker:
 			s.Markers = append(s.Markers, n)
-		case classLog:
-			l, ok := d.logs[fn.number]
-			if !ok {
-				return nil, fmt.Errorf("seal of %s: log %d was never opened or closed", fs.rel(path), fn.number)
+		case classLog, classManifest:
+			e, err := fs.sealEnd(fs.dir(path), fs.PathJoin(path, n), fn)
+			if err != nil {
+				return nil, err
 			}
-			s.Logs = append(s.Logs, l)
+			if fn.class == classLog {
+				s.Logs = append(s.Logs, e)
+			} else {
+				s.Manifests = append(s.Manifests, e)
+			}
 		}
 	}
 	slices.Sort(s.Markers)
-	slices.SortFunc(s.Logs, func(a, b wal.Segment) int { return cmp.Compare(a.Number, b.Number) })
+	byNumber := func(a, b End) int { return cmp.Compare(a.Number, b.Number) }
+	slices.SortFunc(s.Logs, byNumber)
+	slices.SortFunc(s.Manifests, byNumber)
+	if len(s.Manifests) == 0 {
+		return nil, fmt.Errorf("seal of %s: it has no MANIFEST", fs.rel(path))
+	}
 	return s, nil
+}
+
+// sealEnd is the end of one file. What a recycled log still holds behind its
+// end is cut off, so that every byte of a sealed directory is accounted for.
+func (fs *FS) sealEnd(d *dir, name string, fn fileName) (End, error) {
+	d.mu.Lock()
+	e, ok := d.ends(fn.class)[fn.number]
+	d.mu.Unlock()
+	if !ok {
+		return e, fmt.Errorf("seal of %s: it was never opened or closed", fs.rel(name))
+	}
+	if e.Size == 0 {
+		return e, nil
+	}
+	fi, err := fs.cfg.Base.Stat(name)
+	switch {
+	case err != nil:
+		return e, err
+	case fi.Size() < e.Size:
+		return e, corrupt.New(corrupt.ErrMissing, fs.rel(name), fi.Size(), "%d bytes were written", e.Size)
+	case fi.Size() == e.Size:
+		return e, nil
+	case !fs.os:
+		e.Size = 0 // this file system cannot cut
+		return e, nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return e, err
+	}
+	return e, errors.Join(f.Truncate(e.Size), f.Sync(), f.Close())
 }

@@ -86,29 +86,34 @@ func (fs *FS) verifyTable(d *dir, name string, fn fileName, report func(error)) 
 	return verdict
 }
 
-// verifyLog reads a log to its end. A log that nothing expects any more may be
-// one that was being recycled; it is judged by its header alone.
+// verifyLog reads a log or MANIFEST to its end. After a crash there may be
+// logs that nobody needs, and one of them may have been on its way to a new
+// name: it is not judged.
 func (fs *FS) verifyLog(d *dir, name string, fn fileName) (Verdict, error) {
 	d.mu.Lock()
-	_, expected := d.expect[fn.number]
+	_, needed := d.expect[fn.number]
 	if fn.class == classManifest {
-		expected = d.expectM[fn.number].final > 0
+		_, needed = d.expectM[fn.number]
 	}
 	d.mu.Unlock()
-	verdict := Live
-	if !expected {
-		verdict = Orphan
+	err := fs.readLog(d, name, fn)
+	if err != nil && !needed {
+		return Leftover, nil
 	}
+	return Live, err
+}
+
+func (fs *FS) readLog(d *dir, name string, fn fileName) error {
 	_, r, err := fs.openReader(d, name, fn)
 	if err != nil {
-		return verdict, err
+		return err
 	}
 	defer r.Close()
 	for {
 		if _, err := r.Next(); errors.Is(err, io.EOF) {
-			return verdict, nil
+			return nil
 		} else if err != nil {
-			return verdict, err
+			return err
 		}
 	}
 }
