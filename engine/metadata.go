@@ -30,7 +30,7 @@ type snapshot struct {
 const (
 	metadataVersion    = 1
 	flagNoCompression  = 1
-	maxSnapshots       = 4096
+	maxSnapshots       = 1024 // with their seals, half of what an entry may hold
 	minSnapshotEncoded = 16 + 4 + 8 + 8 + 8 + 4
 )
 

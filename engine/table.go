@@ -341,14 +341,22 @@ func (t *Table) sealClean(ctx context.Context, i *instance) error {
 	return t.store.journal.record(ctx, t.id, tableState{clean: true, seal: seal.Encode()})
 }
 
-// closeIfIdle closes the instance if it was not used since the last look.
+// closeIfIdle closes the instances that were not used since the last look.
 func (t *Table) closeIfIdle() {
-	if i := t.inst.Load(); i == nil || i.used.Swap(false) || !i.idle() {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for id, i := range t.snaps {
+		if i.idle() {
+			delete(t.snaps, id)
+			if err := i.close(); err != nil {
+				t.store.log.Warn("close of an idle snapshot", "table", t.id, "error", err)
+			}
+		}
+	}
 	i := t.inst.Load()
+	if i == nil || i.used.Swap(false) {
+		return
+	}
 	if i == nil || i.used.Load() || !i.idle() || len(t.snaps) > 0 {
 		return
 	}

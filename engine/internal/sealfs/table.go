@@ -218,5 +218,11 @@ func (t *tableReader) Prefetch(offset, length int64) error {
 	return t.File.Prefetch(max(from, 0), to-max(from, 0))
 }
 
-func (t *tableReader) Close() error { return t.r.Close() }
+func (t *tableReader) Close() error {
+	if t.seq != nil {
+		_ = t.seq.Close() // gives its buffer back; it has no file of its own
+	}
+	return t.r.Close()
+}
+
 func (t *tableReader) Fd() uintptr  { return validFd(t.File) }
