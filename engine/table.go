@@ -343,7 +343,9 @@ func (t *Table) sealClean(ctx context.Context, i *instance) error {
 
 // closeIfIdle closes the instances that were not used since the last look.
 func (t *Table) closeIfIdle() {
-	t.mu.Lock()
+	if !t.mu.TryLock() {
+		return // it opens or closes: it is not idle, and others may be
+	}
 	defer t.mu.Unlock()
 	for id, i := range t.snaps {
 		if i.idle() {
@@ -354,10 +356,7 @@ func (t *Table) closeIfIdle() {
 		}
 	}
 	i := t.inst.Load()
-	if i == nil || i.used.Swap(false) {
-		return
-	}
-	if i == nil || i.used.Load() || !i.idle() || len(t.snaps) > 0 {
+	if i == nil || i.used.Swap(false) || !i.idle() || len(t.snaps) > 0 {
 		return
 	}
 	if err := t.closeLocked(context.Background()); err != nil {

@@ -225,4 +225,4 @@ func (t *tableReader) Close() error {
 	return t.r.Close()
 }
 
-func (t *tableReader) Fd() uintptr  { return validFd(t.File) }
+func (t *tableReader) Fd() uintptr { return validFd(t.File) }
