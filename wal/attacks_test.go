@@ -517,3 +517,40 @@ func TestFinal(t *testing.T) {
 	_, _, err = readAll(l.b, l.key, ReaderOptions{Options: Options{Path: "p"}, Final: 20, Attested: 21})
 	require.ErrorIs(t, requireCorrupt(t, err, "p"), corrupt.ErrMissing)
 }
+
+// Later frames behind a lost one are where they were, or it is tampering, even
+// where nothing attests anything.
+func TestLaterFramesInDisorder(t *testing.T) {
+	t.Parallel()
+	l := newLog(t, rngFor(27), nil, nil, 12, 300, 0)
+	hole := make([]byte, len(l.frame(5)))
+	opts := ReaderOptions{Options: Options{Path: "p"}}
+	for name, tail := range map[string][][]byte{
+		"in order":              {hole, l.frame(6), l.frame(7), l.frame(9)},
+		"swapped":               {hole, l.frame(7), l.frame(6)},
+		"doubled":               {hole, l.frame(7), l.frame(7)},
+		"an earlier one":        {hole, l.frame(7), l.frame(4)},
+		"the lost one, shifted": {hole, l.frame(5)},
+	} {
+		frames, _, err := readAll(l.without(5, 12, tail...), l.key, opts)
+		require.Len(t, frames, 4, name)
+		l.requirePrefix(t, frames, name)
+		if name == "in order" {
+			require.Equal(t, io.EOF, err)
+			continue
+		}
+		require.ErrorIs(t, requireCorrupt(t, err, "p", name), corrupt.ErrAuth)
+	}
+}
+
+// The frame that attests is found wherever the reads of the search end.
+func TestSearchAcrossReads(t *testing.T) {
+	t.Parallel()
+	l := newLog(t, rngFor(28), nil, nil, 4, 300, 1)
+	for shift := -100; shift < 100; shift++ {
+		gap := bytes.Repeat([]byte{0xaa}, readAhead+shift)
+		_, _, err := readAll(l.without(2, 3, gap), l.key, ReaderOptions{Options: Options{Path: "p"}})
+		e := requireCorrupt(t, err, "p", "shift %d", shift)
+		require.EqualValues(t, l.offset[2], e.Offset)
+	}
+}

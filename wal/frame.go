@@ -58,12 +58,10 @@ func appendPayloadHeader(b []byte, time int64, durable uint64, flags uint8, note
 	return binary.BigEndian.AppendUint32(b, uint32(noteLen))
 }
 
-// parsePayload reads the payload of the frame with the given index. It tells
-// what is wrong with one that no Writer makes.
+// parsePayload reads the payload of the frame with the given index, which is at
+// least payloadHeaderLen bytes long. It tells what is wrong with one that no
+// Writer makes.
 func parsePayload(b []byte, index uint64) (p payload, wrong string) {
-	if len(b) < payloadHeaderLen {
-		return p, "the payload is too short"
-	}
 	p.time = int64(binary.BigEndian.Uint64(b))
 	p.durable = binary.BigEndian.Uint64(b[8:])
 	p.flags = b[16]

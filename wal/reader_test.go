@@ -372,12 +372,57 @@ func TestImpossibleFrames(t *testing.T) {
 		head := appendFrameHeader(nil, tag, 3, len(payload))
 		frame, err := sealer.Seal(bytes.Clone(head), payload, head)
 		require.NoError(t, err)
-		frames, _, err := readAll(append(bytes.Clone(l.b), frame...), l.key, ReaderOptions{Options: Options{Path: "p"}})
+		frames, r, err := readAll(append(bytes.Clone(l.b), frame...), l.key, ReaderOptions{Options: Options{Path: "p"}})
 		require.Len(t, frames, 2, name)
+		require.LessOrEqual(t, cap(r.unpacked), 1000, name)
 		e := requireCorrupt(t, err, "p", name)
 		require.ErrorIs(t, e, corrupt.ErrFormat, name)
 		require.EqualValues(t, len(l.b), e.Offset)
 	}
+}
+
+// A sealed frame without room for its own fields is no frame.
+func TestShortPayload(t *testing.T) {
+	t.Parallel()
+	l := newLog(t, rngFor(14), nil, nil, 3, 100, 0)
+	tag, sealer, err := derive(l.message(t))
+	require.NoError(t, err)
+	for n := range payloadHeaderLen {
+		head := appendFrameHeader(nil, tag, 3, n)
+		frame, err := sealer.Seal(bytes.Clone(head), make([]byte, n), head)
+		require.NoError(t, err)
+		frames, _, err := readAll(append(bytes.Clone(l.b), frame...), l.key, ReaderOptions{})
+		require.Equal(t, io.EOF, err)
+		require.Len(t, frames, 2)
+	}
+}
+
+// A length above the bound is not read, however long the file is.
+func TestPayloadBound(t *testing.T) {
+	t.Parallel()
+	l := newLog(t, rngFor(15), nil, nil, 3, 100, 0)
+	b := append(bytes.Clone(l.b), appendFrameHeader(nil, l.tag, 3, MaxPayload+1)...)
+	h, err := keyring.ParseHeader(b)
+	require.NoError(t, err)
+	r, err := NewReader(&sparseFile{memFile{b: b}}, 1<<40, h, l.key.Key, ReaderOptions{Options: Options{Path: "p"}, Final: 4})
+	require.NoError(t, err)
+	for err == nil {
+		_, err = r.Next()
+	}
+	requireCorrupt(t, err, "p")
+	require.EqualValues(t, 3, r.Frames())
+	require.LessOrEqual(t, cap(r.win.buf), readAhead)
+}
+
+// sparseFile is a memFile with a terabyte of zeros behind it.
+type sparseFile struct{ memFile }
+
+func (f *sparseFile) ReadAt(p []byte, off int64) (int, error) {
+	clear(p)
+	if off < int64(len(f.b)) {
+		copy(p, f.b[off:])
+	}
+	return len(p), nil
 }
 
 func TestPast(t *testing.T) {
@@ -453,4 +498,36 @@ func TestReadsAreLarge(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, n, int64(2<<20))
 	require.LessOrEqual(t, reads, len(l.b)/(readAhead-1000)+2)
+}
+
+// A long tail is read twice at most: once for its end, once for later frames.
+func TestTailIsReadTwice(t *testing.T) {
+	t.Parallel()
+	f := &memFile{}
+	w, key := newTestWriter(t, f, Options{})
+	_, err := w.Write(make([]byte, 4<<20)) // the window grows to this
+	require.NoError(t, err)
+	b := append(f.b, 1)
+	b = append(b, make([]byte, 16<<20)...)
+	h, err := keyring.ParseHeader(b)
+	require.NoError(t, err)
+	c := &countingFile{memFile: memFile{b: b}}
+	r, err := NewReader(c, int64(len(b)), h, key.Key, ReaderOptions{})
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, r)
+	require.NoError(t, err)
+	_, dropped, _ := r.End()
+	require.EqualValues(t, 1, dropped)
+	require.LessOrEqual(t, c.read, 2*len(b))
+}
+
+type countingFile struct {
+	memFile
+	read int
+}
+
+func (f *countingFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.memFile.ReadAt(p, off)
+	f.read += n
+	return n, err
 }

@@ -21,20 +21,22 @@ const (
 func (r *Reader) stop(fault error) error {
 	k := r.index
 	class := corrupt.ErrAuth
-	if fault == errShort {
+	if fault == nil || fault == errShort {
 		class = corrupt.ErrMissing
+	}
+	why := "the log ends here"
+	if fault != nil {
+		why = fault.Error()
 	}
 	switch {
 	case k == 0:
-		return r.corrupt(class, r.pos, "frame 0, which was synced before the file got its name: %v", fault)
-	case fault != nil && k < r.opts.Final:
-		return r.corrupt(class, r.pos, "frame %d of exactly %d: %v", k, r.opts.Final, fault)
-	case fault != nil && k < r.opts.Attested:
-		return r.corrupt(class, r.pos, "frame %d, and %d are attested: %v", k, r.opts.Attested, fault)
+		return r.corrupt(class, r.pos, "frame 0, which was synced before the file got its name: %s", why)
+	case k < r.opts.Final:
+		return r.corrupt(class, r.pos, "frame %d of exactly %d: %s", k, r.opts.Final, why)
 	case k < r.opts.Attested:
-		return r.corrupt(corrupt.ErrMissing, r.pos, "the log ends with frame %d, and %d are attested", k-1, r.opts.Attested)
+		return r.corrupt(class, r.pos, "frame %d, and %d are attested: %s", k, r.opts.Attested, why)
 	case r.opts.Limit != 0 && r.pos != r.opts.Limit:
-		return r.corrupt(class, r.pos, "frame %d, of which the live writer has committed bytes up to %d: %v", k, r.opts.Limit, fault)
+		return r.corrupt(class, r.pos, "frame %d, and the live writer has committed bytes up to %d: %s", k, r.opts.Limit, why)
 	}
 	end, err := r.trimZeros()
 	if err != nil {
