@@ -80,3 +80,19 @@ func TestReadmeExample(t *testing.T) {
 	require.Contains(t, string(readme), "```go\nfunc ExampleOpen() {\n"+body+"\n}\n```",
 		"README.md must show engine.ExampleOpen as it is in engine/example_test.go")
 }
+
+var exitLine = regexp.MustCompile(`(?m)^ {2,}(\d+)  (\S.*?)` + "`?\\)?,?$")
+
+// TestReadmeExitCodes holds README's exit codes to those of the command's help.
+func TestReadmeExitCodes(t *testing.T) {
+	t.Parallel()
+	help, err := os.ReadFile(filepath.Join(root, "cmd", "cofre", "help.go"))
+	require.NoError(t, err)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	lines := exitLine.FindAllStringSubmatch(string(help), -1)
+	require.Greater(t, len(lines), 5, "no exit codes in the help: the test looks in the wrong place")
+	for _, m := range lines {
+		require.Contains(t, strings.ReplaceAll(string(readme), "`", ""), "| "+m[1]+" | "+m[2]+" |")
+	}
+}
