@@ -200,16 +200,16 @@ var attacks = []struct {
 	{"length made smaller or larger", func(t testing.TB, l *testLog, rng *rand.Rand) tampered {
 		k := 1 + rng.IntN(l.frames()-1)
 		b := bytes.Clone(l.b)
-		n := len(l.data[k]) + payloadHeaderLen
+		n := uint32(len(l.data[k]) + payloadHeaderLen)
 		if l.suite != nil {
-			n -= rng.IntN(len(l.data[k])) + 1 // so that the control's frame ends early
+			n -= uint32(rng.IntN(len(l.data[k])) + 1) // so that the control's frame ends early
 		} else {
-			n = []int{0, 1, 20, 21, n - 1, n + 1, 2 * n, 1 << 20, MaxPayload, MaxPayload + 1, 1<<31 - 1, 1 << 31, 1<<32 - 1}[rng.IntN(13)]
-			if n == len(l.data[k])+payloadHeaderLen {
+			n = []uint32{0, 1, 20, 21, n - 1, n + 1, 2 * n, 1 << 20, MaxPayload, MaxPayload + 1, 1<<31 - 1, 1 << 31, 1<<32 - 1}[rng.IntN(13)]
+			if int64(n) == int64(len(l.data[k])+payloadHeaderLen) {
 				n++
 			}
 		}
-		binary.BigEndian.PutUint32(b[l.offset[k]+16:], uint32(n))
+		binary.BigEndian.PutUint32(b[l.offset[k]+16:], n)
 		return tampered{b: b, first: k, attest: l.attestedBehind(k + 1)}
 	}},
 }
@@ -437,7 +437,7 @@ func TestStuffedTags(t *testing.T) {
 		"long frames":      func(int) []byte { return head(64 << 10) },
 		"up to the end":    func(left int) []byte { return head(max(payloadHeaderLen, left-frameOverhead)) },
 		"beyond the end":   func(left int) []byte { return head(left) },
-		"impossible":       func(int) []byte { return head(1<<32 - 1) },
+		"impossible":       func(int) []byte { return head(-1) /* 2^32-1 */ },
 		"overlapping tags": func(int) []byte { return append(head(1000), l.tag[:4]...) },
 	} {
 		stuffed := bytes.Clone(l.b)
