@@ -28,6 +28,7 @@ type tuning struct {
 	blockSize      int    // bytes; 0 is Pebble's 4 KiB
 	stallSublevels int32  // L0 sublevels at which writes wait; 0 is 24
 	stallWait      time.Duration
+	noCompactions  bool // but those that are asked for
 }
 
 // An instance is one open Pebble database: a table, or one of its snapshots.
@@ -128,7 +129,9 @@ func (i *instance) result(err error) error {
 // close ends the instance: users are waited for, scans and views are ended,
 // Pebble is closed. Unless the instance failed or only read, what is in the
 // memtable is flushed first, so that the next open finds no log to replay.
-func (i *instance) close() error {
+// After a clean close of an instance that could write, seal is called, if not
+// nil, while the keys are still there; then they are wiped.
+func (i *instance) close(seal func() error) error {
 	i.mu.Lock()
 	open := i.open
 	i.open = nil
@@ -146,8 +149,12 @@ func (i *instance) close() error {
 		errs = append(errs, i.table.translate(i.db.Flush()))
 	}
 	errs = append(errs, i.db.Close(), i.err())
+	err := errors.Join(errs...)
+	if err == nil && seal != nil && !i.readOnly {
+		err = seal()
+	}
 	i.keys.Wipe()
-	return errors.Join(errs...)
+	return err
 }
 
 // pebbleOptions are the options of every instance. Plain Pebble is compared
@@ -169,6 +176,7 @@ func (s *Store) pebbleOptions(m *metadata) *pebble.Options {
 	if o.MemTableSize == 0 {
 		o.MemTableSize = uint64(min(32<<20, s.opts.MemoryBudget/8))
 	}
+	o.DisableAutomaticCompactions = t.noCompactions
 	o.TargetFileSizes[0] = t.targetFileSize
 	for l := range o.Levels {
 		o.Levels[l].BlockSize = t.blockSize

@@ -196,7 +196,7 @@ func (t *Table) releaseSnapshot(id keyring.ID, i *instance) error {
 		return nil
 	}
 	delete(t.snaps, id)
-	return i.close()
+	return i.close(nil)
 }
 
 // DropSnapshot forgets a snapshot and removes its directory. If we crash

@@ -121,7 +121,7 @@ func (t *Table) fail(ctx context.Context, i *instance) {
 	cause := i.hole.Err()
 	t.store.log.Error("a write to the disk failed", "table", t.id, "error", cause)
 	t.inst.Store(nil)
-	_ = i.close() // inside the hole; its answer means nothing
+	_ = i.close(nil) // inside the hole; its answer means nothing
 	if isFull(cause) {
 		t.full, t.tried = true, time.Now()
 		return
@@ -151,7 +151,7 @@ func (t *Table) tryWritable() error {
 		return full
 	}
 	t.inst.Store(nil)
-	err := i.close()
+	err := i.close(nil)
 	t.full = false
 	if oerr := t.openLocked(context.Background()); oerr != nil {
 		if isFull(oerr) {
@@ -283,7 +283,7 @@ func (t *Table) abandon(ctx context.Context) error {
 	defer t.mu.Unlock()
 	t.dropped = true
 	if i := t.inst.Swap(nil); i != nil {
-		_ = i.close()
+		_ = i.close(nil)
 	}
 	err := t.store.fs.RemoveAll(t.dir)
 	t.store.journal.forget(t.id)
@@ -318,16 +318,13 @@ func (t *Table) closeLocked(ctx context.Context) error {
 	var errs []error
 	for id, i := range t.snaps {
 		delete(t.snaps, id)
-		errs = append(errs, i.close())
+		errs = append(errs, i.close(nil))
 	}
 	i := t.inst.Swap(nil)
 	if i == nil {
 		return errors.Join(errs...)
 	}
-	err := i.close()
-	if err == nil && !i.readOnly {
-		err = t.sealClean(ctx, i)
-	}
+	err := i.close(func() error { return t.sealClean(ctx, i) })
 	return errors.Join(append(errs, err)...)
 }
 
@@ -350,7 +347,7 @@ func (t *Table) closeIfIdle() {
 	for id, i := range t.snaps {
 		if i.idle() {
 			delete(t.snaps, id)
-			if err := i.close(); err != nil {
+			if err := i.close(nil); err != nil {
 				t.store.log.Warn("close of an idle snapshot", "table", t.id, "error", err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -77,23 +78,36 @@ func DecodeSeal(b []byte) (*Seal, error) {
 	return s, nil
 }
 
-// Seal describes the directory at path after Pebble has closed. It syncs the
-// directory first: a removal that is not durable could be undone by a crash,
+// Seal describes the directory at path after Pebble has closed. Logs that the
+// MANIFEST no longer needs go first: Pebble keeps them to recycle while it
+// runs, and would remove them at its next open. The directory is synced before
+// it is described: a removal that is not durable could be undone by a crash,
 // and the description would then not hold.
 func (fs *FS) Seal(path string) (*Seal, error) {
+	names, err := fs.List(path)
+	if err != nil {
+		return nil, err
+	}
+	oldest, err := fs.oldestNeeded(path, names)
+	if err != nil {
+		return nil, err
+	}
+	kept := names[:0]
+	for _, n := range names {
+		if fn := fs.parse(n); fn.class == classLog && fn.number < oldest {
+			if err := fs.Remove(fs.PathJoin(path, n)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		kept = append(kept, n)
+	}
+	names = kept
 	h, err := fs.OpenDir(path)
 	if err != nil {
 		return nil, err
 	}
-	err = h.Sync()
-	if cerr := h.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return nil, err
-	}
-	names, err := fs.List(path)
-	if err != nil {
+	if err := errors.Join(h.Sync(), h.Close()); err != nil {
 		return nil, err
 	}
 	s := &Seal{}
@@ -122,6 +136,36 @@ func (fs *FS) Seal(path string) (*Seal, error) {
 		return nil, fmt.Errorf("seal of %s: it has no MANIFEST", fs.rel(path))
 	}
 	return s, nil
+}
+
+// oldestNeeded reads from the MANIFEST which logs a recovery would replay.
+func (fs *FS) oldestNeeded(path string, names []string) (uint64, error) {
+	var m marker
+	for _, n := range names {
+		if k, ok := parseMarker(n); ok && k.name == markerManifest && k.iter >= m.iter {
+			m = k
+		}
+	}
+	fn := fs.parse(m.value)
+	if fn.class != classManifest {
+		return 0, fmt.Errorf("seal of %s: no marker names a MANIFEST", fs.rel(path))
+	}
+	_, r, err := fs.openReader(fs.dir(path), fs.PathJoin(path, m.value), fn)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	var edits []byte
+	for {
+		f, err := r.Next()
+		if err == io.EOF {
+			return minUnflushedLog(edits), nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		edits = append(edits, f.Data...)
+	}
 }
 
 // sealEnd is the end of one file. What a recycled log still holds behind its
