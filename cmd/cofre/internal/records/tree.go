@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,7 +20,7 @@ import (
 // directory itself.
 type Tree struct {
 	root    *os.Root
-	exclude []os.FileInfo
+	exclude []place
 	lim     Limits
 	walk    walk
 	skipped Skipped
@@ -30,17 +31,41 @@ type Tree struct {
 type Skipped struct {
 	Symlinks int `json:"symlinks"`
 	Special  int `json:"special"`  // devices, pipes, sockets
-	Excluded int `json:"excluded"` // what OpenTree was told to leave out
+	Excluded int `json:"excluded"` // what Exclude named
 }
 
-// OpenTree opens a directory. Files and directories that are the same as one
-// of exclude are left out, wherever they lie: a store must not swallow itself.
-func OpenTree(dir string, lim Limits, exclude ...os.FileInfo) (*Tree, error) {
+// OpenTree opens a directory.
+func OpenTree(dir string, lim Limits) (*Tree, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &Tree{root: root, lim: lim, exclude: exclude}, nil
+	return &Tree{root: root, lim: lim}, nil
+}
+
+// A place is a name in a directory.
+type place struct {
+	dir  os.FileInfo
+	base string
+}
+
+// Exclude leaves out what is at path, a file or a directory, now or later: a
+// store must not swallow itself. Not the file is compared, which may be
+// replaced meanwhile, but its name and the directory that holds it.
+func (t *Tree) Exclude(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	dir, err := os.Stat(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing can be there
+	}
+	t.exclude = append(t.exclude, place{dir, filepath.Base(path)})
+	return err
 }
 
 // Close closes the directory.
@@ -82,7 +107,7 @@ func (t *Tree) Total(ctx context.Context) (Total, error) {
 			continue
 		}
 		info, err := t.root.Lstat(name)
-		if err != nil || !info.Mode().IsRegular() || t.excluded(info) {
+		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
 		if errors.As(t.lim.check(name, len(name), int(min(info.Size(), 1<<62))), &bad) {
@@ -131,9 +156,6 @@ func (t *Tree) readFile(name string, e *Entry) (took bool, err error) {
 	case !info.Mode().IsRegular():
 		t.skipped.Special++
 		return false, nil
-	case t.excluded(info):
-		t.skipped.Excluded++
-		return false, nil
 	}
 	if err := t.lim.check(name, len(name), int(min(info.Size(), 1<<62))); err != nil {
 		return false, err
@@ -156,10 +178,6 @@ func (t *Tree) readFile(name string, e *Entry) (took bool, err error) {
 			e.Value = slices.Grow(e.Value, 1)
 		}
 	}
-}
-
-func (t *Tree) excluded(info os.FileInfo) bool {
-	return slices.ContainsFunc(t.exclude, func(x os.FileInfo) bool { return os.SameFile(x, info) })
 }
 
 // A walk is a place in a tree: the directories from the root to it, each with
@@ -208,21 +226,20 @@ func (t *Tree) enter(w *walk, name string) error {
 		return err
 	}
 	defer f.Close()
-	if len(t.exclude) > 0 && name != "." {
-		info, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		if t.excluded(info) {
-			if w == &t.walk {
-				t.skipped.Excluded++
-			}
-			return nil
-		}
+	info, err := f.Stat()
+	if err != nil {
+		return err
 	}
 	entries, err := f.ReadDir(-1)
 	if err != nil {
 		return err
+	}
+	all := len(entries)
+	entries = slices.DeleteFunc(entries, func(d fs.DirEntry) bool {
+		return slices.ContainsFunc(t.exclude, func(p place) bool { return p.base == d.Name() && os.SameFile(p.dir, info) })
+	})
+	if w == &t.walk {
+		t.skipped.Excluded += all - len(entries)
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	w.dirs = append(w.dirs, level{name, entries})

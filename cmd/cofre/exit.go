@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/local"
+)
+
+// The exit codes. They are documented in the package comment and in "cofre
+// help exit-codes", and do not change.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitLocked      = 4
+	exitKey         = 5
+	exitCorruption  = 6
+	exitPartial     = 7
+	exitInterrupted = 130
+)
+
+// A usageError says that the command was called wrongly.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// A failure is an error with an exit code and a hint of its own.
+type failure struct {
+	code int
+	err  error
+	hint string
+}
+
+func (e *failure) Error() string { return e.err.Error() }
+func (e *failure) Unwrap() error { return e.err }
+
+// outcomes says what each class of error means to the caller. The first that
+// matches decides: what is more specific comes first.
+var outcomes = []struct {
+	class error
+	code  int
+	hint  string
+}{
+	{keyring.ErrKeyNotFound, exitNotFound, "the store does not open without its root key: name the key service's file with --keys, the key with --key, or use --passphrase-file"},
+	{engine.ErrNotFound, exitNotFound, ""},
+	{engine.ErrTableNotFound, exitNotFound, `"cofre table list" shows the tables`},
+	{engine.ErrSnapshotNotFound, exitNotFound, `"cofre snapshot list TABLE" shows the snapshots`},
+	{engine.ErrStoreNotFound, exitNotFound, `"cofre init" or "cofre import" makes a store; --store names it`},
+	{engine.ErrStoreLocked, exitLocked, "wait for the other process, or stop it; a store has one user at a time"},
+	{keyring.ErrRootNotPinned, exitKey, "the store was made with another root key: name it with --keys and --key, or use --passphrase-file"},
+	{keyring.ErrKeyDenied, exitKey, "the key service refuses: is the key enabled, its file readable by its owner alone, the passphrase right?"},
+	{keyring.ErrKeyUnreachable, exitKey, "try again when the key service can be reached"},
+	{keyring.ErrKeyThrottled, exitKey, "try again later"},
+	{keyring.ErrWrongContext, exitKey, "this root key does not open this store: is it the right key? If it is, the keyring was changed: restore it from a copy"},
+	{engine.ErrKeyInaccessible, exitKey, "is it the right key, and its file readable by its owner alone?"},
+	{engine.ErrVersion, exitFailure, "a newer cofre may have made this; if none did, the file was changed"},
+	{corrupt.ErrRollback, exitCorruption, "an older state was put where a newer one was: restore the store whole, from one copy"},
+	{engine.ErrCorruption, exitCorruption, `"cofre verify" lists every fault; restore the damaged files from a copy`},
+	{engine.ErrInvalidName, exitUsage, "such as src.go or app.users"},
+	{local.ErrName, exitUsage, "--key takes a name such as default"},
+	{engine.ErrKeyTooLarge, exitUsage, ""},
+	{engine.ErrValueTooLarge, exitUsage, ""},
+	{engine.ErrTableExists, exitFailure, ""},
+	{engine.ErrSnapshotExists, exitFailure, `choose another name, or "cofre snapshot drop" it first`},
+	{engine.ErrInUse, exitFailure, ""},
+	{engine.ErrSnapshotsExist, exitFailure, "--with-snapshots drops them too"},
+	{engine.ErrDiskFull, exitFailure, "free some space; what was acknowledged is safe"},
+	{syscall.ENOSPC, exitFailure, "free some space; what was acknowledged is safe"},
+	{engine.ErrPoisoned, exitFailure, "what was acknowledged is safe: look after the disk, then run the command again"},
+	{engine.ErrStalled, exitFailure, "the disk does not keep up: try again later"},
+	{fs.ErrPermission, exitFailure, "whose file is it, and what are its permissions?"},
+	{syscall.EROFS, exitFailure, "the file system is read-only"},
+}
+
+// judge gives the exit code of an error and what to do about it.
+func judge(ctx context.Context, err error) (code int, hint string) {
+	var own *failure
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK, ""
+	case errors.As(err, &own):
+		return own.code, own.hint
+	case errors.As(err, &usage):
+		return exitUsage, `"cofre help" lists the verbs, "cofre help VERB" its flags`
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted, ""
+	}
+	for _, o := range outcomes {
+		if errors.Is(err, o.class) {
+			return o.code, o.hint
+		}
+	}
+	return exitFailure, ""
+}

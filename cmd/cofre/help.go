@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// topics are pages of help that belong to no verb.
+func topics() []*cobra.Command {
+	page := func(name, short, long string) *cobra.Command {
+		return &cobra.Command{Use: name, Short: short, Long: long}
+	}
+	return []*cobra.Command{
+		page("exit-codes", "What the exit codes mean", `Exit codes
+
+    0  done
+    1  any other failure
+    2  usage: flags, arguments, malformed names
+    3  not found: store, table, key, snapshot, root key
+    4  another process has the store open
+    5  root key inaccessible: denied, unreadable, wrong, out of reach
+    6  corruption, and faults that verify found
+    7  import took some entries and skipped others that were bad
+  130  interrupted`),
+		page("keys", "Where root keys lie, and what they protect", `Root keys
+
+A store holds only wrapped keys. What unwraps them is its root key, and that
+lies outside of the store.
+
+By default it is a key of the local key service: a file that holds named keys,
+`+defaultKeysHint()+`. --keys FILE or COFRE_KEYS
+names another file, --key NAME another key of it ("default"). The file must be
+readable by its owner alone. It protects a store that is copied or stolen
+without it, and against other users of the machine. It does not protect a
+disk that holds both, and not against root. Keep a copy of it where the store
+is not: without it nothing opens the store.
+
+With --passphrase-file FILE the root key is derived from the passphrase in
+FILE, without the newline at its end, and --key gives it a name. The file must
+be readable by its owner alone (chmod 600); a pipe will do as well. A store
+made with a passphrase needs the same one, and the same --key, each time.
+
+"init" and "import" make the root key of a new store, if there is none of that
+name yet. No other verb makes a key.`),
+		page("json", "What --json prints", `JSON
+
+With --json, standard output holds one JSON document a run, or JSON Lines, one
+object a line, where a verb gives any number of things:
+
+  a document   init, import, put, get, delete, stats, export -o,
+               table create|describe|drop, snapshot create|drop
+  JSON Lines   scan, export, table list, snapshot list, inspect, verify
+
+verify prints an object with "type":"fault" or "type":"warning" for each
+finding, and one with "type":"summary" at the end.
+
+Keys and values are strings, "key" and "value", where they are UTF-8 and not
+mostly control characters; else they are base64, "key_b64" and "value_b64".
+Ids and wrapped keys are hexadecimal, times RFC 3339, sizes bytes.
+
+Errors, hints and notes stay on standard error, one object a line:
+{"error":…,"hint":…,"exit":…} and {"note":…}.
+
+Without --json, a key or value that is not printable text is shown as a Go
+string literal, such as "a\x00b"; so is one that begins with a quotation mark.
+The lines of "import --ack" have the same form.`),
+	}
+}
+
+// noVerb refuses arguments of a command that only holds others.
+func noVerb(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s has no verb %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// version is what the Go toolchain recorded about this build.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(unknown)"
+	}
+	return info.Main.Version
+}

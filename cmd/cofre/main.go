@@ -1,0 +1,133 @@
+// Command cofre keeps tables in an encrypted store, from a shell.
+//
+//	cofre import --store ./demo src.go ./src     a directory tree, CSV, JSON Lines
+//	cofre get    --store ./demo src.go net/http/server.go
+//	cofre scan   --store ./demo src.go --prefix net/http/
+//	cofre verify --store ./demo
+//
+// Every verb is listed by "cofre help", and "cofre help VERB" says all of one.
+// The topics "cofre help keys", "cofre help json" and "cofre help exit-codes"
+// hold for all of them.
+//
+// # Root keys
+//
+// A store opens with its root key, which lies outside of it: in the local key
+// service, a file ($XDG_CONFIG_HOME/cofre or the platform's like; --keys or
+// COFRE_KEYS names another), under a name (--key, "default"). With
+// --passphrase-file it is derived from a passphrase instead. "init" and
+// "import" make the root key of a new store on first use and say so on
+// standard error. No other verb makes a key: where an existing store's key is
+// not to be had, the answer is "key not found" and nothing is written.
+//
+// # Output
+//
+// What was asked for goes to standard output; notes, progress and errors go
+// to standard error. An error is one line of facts and one line that begins
+// with "hint:". Errors never show a value. With --json, standard output is one
+// JSON document, or JSON Lines where a verb gives many things, and errors and
+// notes are JSON objects, one a line.
+//
+// # Exit codes
+//
+//	  0  done
+//	  1  any other failure
+//	  2  usage: flags, arguments, malformed names
+//	  3  not found: store, table, key, snapshot, root key
+//	  4  another process has the store open
+//	  5  root key inaccessible: denied, unreadable, wrong, out of reach
+//	  6  corruption, and faults that verify found
+//	  7  import took some entries and skipped others that were bad
+//	130  interrupted
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is the command but for the process around it. It returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.command()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.began {
+		err = &usageError{err} // cobra refused flags or arguments
+	}
+	return a.report(ctx, err)
+}
+
+// An app is one run of the command: its streams and the flags of all verbs.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	store          string
+	keys           string
+	keyName        string
+	passphraseFile string
+	json           bool
+	quiet          bool
+
+	began bool // a verb runs: flags and arguments were right
+}
+
+// command builds the tree of verbs.
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cofre",
+		Short:         "An encrypted table store",
+		Long:          "Cofre keeps tables in a directory in which every byte is sealed.\nIts root key lies outside of the store.",
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noVerb,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.began = true
+			return nil
+		},
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.store, "store", os.Getenv("COFRE_STORE"), "the store's directory (COFRE_STORE)")
+	f.StringVar(&a.keys, "keys", os.Getenv("COFRE_KEYS"), "the local key service's file (COFRE_KEYS)")
+	f.StringVar(&a.keyName, "key", "default", "the root key's name")
+	f.StringVar(&a.passphraseFile, "passphrase-file", "", "derive the root key from the passphrase in this file")
+	f.BoolVar(&a.json, "json", false, "print JSON; see \"cofre help json\"")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no closing notes")
+	// The defaults hold what the environment says; help shows none of it.
+	f.Lookup("store").DefValue = ""
+	f.Lookup("keys").DefValue = ""
+
+	root.AddCommand(
+		a.initCommand(), a.importCommand(), a.exportCommand(), a.tableCommand(),
+		a.putCommand(), a.getCommand(), a.deleteCommand(), a.scanCommand(),
+		a.snapshotCommand(), a.inspectCommand(), a.verifyCommand(), a.statsCommand(),
+	)
+	root.AddCommand(topics()...)
+	return root
+}
+
+// group makes a command that only holds others.
+func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: noVerb,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(verbs...)
+	return c
+}

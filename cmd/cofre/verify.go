@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+)
+
+// A finding is a line of verify.
+type finding struct {
+	Type   string `json:"type"` // "fault" or "warning"
+	Path   string `json:"path"`
+	Offset *int64 `json:"offset,omitempty"` // absent where none applies
+	Class  string `json:"class"`
+	Detail string `json:"detail,omitempty"`
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify",
+		Short: "Read and open every byte of every file of the store",
+		Long: `Reads and opens every byte of every file of the store, and reports each fault
+with its file, relative to the store, and the offset in it. Where there is one,
+the exit code is 6.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			out := bufio.NewWriter(a.stdout)
+			var report *engine.VerifyReport
+			err := a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, _ keyring.RootKey) (err error) {
+				report, err = s.Verify(ctx, func(f engine.Finding) {
+					a.printFinding(out, f)
+					out.Flush() // findings are shown as they come
+				})
+				return err
+			})
+			var fault *corrupt.Error
+			if report == nil && errors.As(err, &fault) && !errors.Is(err, corrupt.ErrVersion) {
+				// The store is too damaged to open: that is a finding too.
+				a.printFinding(out, engine.Finding{Path: fault.Path, Offset: fault.Offset, Class: fault.Class.Error(), Detail: fault.Detail})
+				report = &engine.VerifyReport{Files: 1, Faults: 1}
+				err = nil
+			}
+			if err != nil {
+				return errors.Join(err, out.Flush())
+			}
+			a.printVerified(out, report)
+			if err := out.Flush(); err != nil {
+				return err
+			}
+			if report.Faults > 0 {
+				return &failure{exitCorruption, fmt.Errorf("%s in the store", plural(report.Faults, "fault")),
+					"restore the damaged files from a copy, or export what can still be read"}
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) printFinding(w io.Writer, f engine.Finding) {
+	line := finding{Type: "fault", Path: f.Path, Class: f.Class, Detail: f.Detail}
+	if f.Warning {
+		line.Type = "warning"
+	}
+	at := ""
+	if f.Offset >= 0 {
+		line.Offset = &f.Offset
+		at = fmt.Sprintf(" at offset %d", f.Offset)
+	}
+	if a.json {
+		a.writeJSON(w, line)
+		return
+	}
+	text := fmt.Sprintf("%s: %s%s: %s", line.Type, f.Path, at, f.Class)
+	if f.Detail != "" {
+		text += ": " + f.Detail
+	}
+	fmt.Fprintln(w, safeLine(text))
+}
+
+func (a *app) printVerified(w io.Writer, r *engine.VerifyReport) {
+	if a.json {
+		a.writeJSON(w, struct {
+			Type     string `json:"type"`
+			Files    int    `json:"files"`
+			Bytes    int64  `json:"bytes"`
+			Faults   int    `json:"faults"`
+			Warnings int    `json:"warnings"`
+		}{"summary", r.Files, r.Bytes, r.Faults, r.Warnings})
+		return
+	}
+	fmt.Fprintf(w, "%s, %s: %s, %s\n", plural(r.Files, "file"), size(r.Bytes), plural(r.Faults, "fault"), plural(r.Warnings, "warning"))
+}
