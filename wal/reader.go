@@ -34,6 +34,7 @@ type Reader struct {
 
 	opened  int64 // bytes that the search for later frames has opened
 	dropped int64
+	torn    bool
 	ended   bool
 	err     error
 }
@@ -253,6 +254,11 @@ func (r *Reader) Frames() uint64 { return r.index }
 func (r *Reader) End() (offset, dropped int64, reached bool) {
 	return r.pos, r.dropped, r.ended
 }
+
+// Torn tells whether what End calls dropped has traces of frames of this very
+// file: what was being written when the log ended, and not only what the file
+// held before it was recycled.
+func (r *Reader) Torn() bool { return r.torn }
 
 // Close closes the file. Further calls do nothing.
 func (r *Reader) Close() error {

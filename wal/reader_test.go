@@ -136,6 +136,7 @@ func TestBehindTheEnd(t *testing.T) {
 			require.EqualValues(t, len(l.b), offset, tc.name)
 			require.EqualValues(t, len(bytes.TrimRight(tc.tail, "\x00")), dropped, tc.name)
 			require.Zero(t, r.opened, "a foreign frame is not even tried")
+			require.False(t, r.Torn(), "nothing of this file is behind the end")
 		}
 	}
 }
@@ -519,6 +520,21 @@ func TestTailIsReadTwice(t *testing.T) {
 	_, dropped, _ := r.End()
 	require.EqualValues(t, 1, dropped)
 	require.LessOrEqual(t, c.read, 2*len(b))
+}
+
+// What a crash tears off is told from what a recycled file held before.
+func TestTorn(t *testing.T) {
+	t.Parallel()
+	rng := rngFor(5)
+	old := newLog(t, rng, nil, nil, 50, 1000, 0.5)
+	l := newLog(t, rng, nil, nil, 20, 1000, 0.5)
+	for _, cut := range []int{l.offset[18] + frameHeaderLen, l.offset[19] - 1} {
+		b := append(bytes.Clone(l.b[:cut]), old.b[min(cut, len(old.b)):]...)
+		_, r, err := readAll(b, l.key, ReaderOptions{})
+		require.Equal(t, io.EOF, err)
+		require.EqualValues(t, 18, r.Frames())
+		require.True(t, r.Torn(), "cut at %d", cut)
+	}
 }
 
 type countingFile struct {

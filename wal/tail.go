@@ -42,6 +42,11 @@ func (r *Reader) stop(fault error) error {
 	if err != nil {
 		return err
 	}
+	head, err := r.win.at(r.pos, segmentTagLen)
+	if err != nil {
+		return r.reading(r.pos, err)
+	}
+	r.torn = bytes.Equal(head, r.tag[:])
 	if err := r.searchLater(end, fault); err != nil {
 		return err
 	}
@@ -101,6 +106,7 @@ func (r *Reader) searchLater(end int64, fault error) error {
 			continue
 		}
 		off += int64(i)
+		r.torn = true
 		c, err := r.open(off, budget-r.opened)
 		if c.end > 0 {
 			r.opened += c.end - off

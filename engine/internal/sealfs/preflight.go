@@ -379,11 +379,12 @@ func (p *preflight) count(needed []*peeked) error {
 		end, dropped, _ := r.End()
 		s := l.self
 		s.Frames = r.Frames()
+		torn := r.Torn()
 		r.Close()
 		if err != io.EOF {
 			return err
 		}
-		if dropped > 0 {
+		if torn {
 			if err := p.keepTail(l, end, dropped); err != nil {
 				return err
 			}
