@@ -176,12 +176,25 @@ func (s *Store) checkEmpty() error {
 	return nil
 }
 
-// mkdir makes a directory and makes its name durable.
+// mkdir makes a directory, and those above it that are missing, and makes
+// their names durable: a store is lost with any directory on the way to it.
 func (s *Store) mkdir(path string) error {
+	parents := []string{s.fs.PathDir(path)} // each gets a new entry
+	for p := parents[0]; ; p = parents[len(parents)-1] {
+		if _, err := s.fs.Stat(p); !errors.Is(err, os.ErrNotExist) || s.fs.PathDir(p) == p {
+			break
+		}
+		parents = append(parents, s.fs.PathDir(p))
+	}
 	if err := s.fs.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
-	return syncDir(s.fs, s.fs.PathDir(path))
+	for _, p := range parents {
+		if err := syncDir(s.fs, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeLock takes the store's lock. A reader of a read-only disk goes without:
