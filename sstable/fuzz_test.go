@@ -37,8 +37,8 @@ func FuzzReader(f *testing.F) {
 			requireCorrupt(t, err, corrupt.ErrCorrupt)
 			return
 		}
-		whole, checked := true, int64(0)
-		checked, err = r.Verify(func(off int64, err error) bool {
+		whole := true
+		checked, err := r.Verify(func(off int64, err error) bool {
 			whole = false
 			require.Less(t, off, int64(len(s.b)))
 			requireCorrupt(t, err, corrupt.ErrAuth)
@@ -49,11 +49,12 @@ func FuzzReader(f *testing.F) {
 		same := bytes.Equal(s.b[keyring.HeaderLen:], good.b[keyring.HeaderLen:])
 		require.Equal(t, same, whole)
 
-		for off := int64(0); off < r.Size()+40; off += 37 {
+		for off := int64(0); off < r.Size()+40; off += 61 {
 			for _, n := range []int{1, 50} {
 				p := make([]byte, n)
-				r, _ := s.mustOpen(t) // a handle that has not failed yet
-				for _, at := range []io.ReaderAt{r, r.NewSequential()} {
+				r := s.reopen(t) // a handle that has not failed yet
+				q := r.NewSequential()
+				for _, at := range []io.ReaderAt{r, q} {
 					k, err := at.ReadAt(p, off)
 					if k > 0 {
 						require.LessOrEqual(t, off+int64(k), int64(len(good.plain)))
@@ -69,6 +70,7 @@ func FuzzReader(f *testing.F) {
 						require.Zero(t, k)
 					}
 				}
+				require.NoError(t, q.Close())
 			}
 		}
 	})

@@ -14,11 +14,12 @@ import (
 // from the file below is final: Write, Flush and Sync return it from then on,
 // since nobody knows what of the file is there.
 type Writer struct {
-	f    WriteFile
-	id   keyring.Identity
-	msg  *floe.Message
-	unit int
-	full int // plaintext of a segment that is not the last
+	f     WriteFile
+	id    keyring.Identity
+	msg   *floe.Message
+	unit  int
+	full  int // plaintext of a segment that is not the last
+	limit int // of len(buf.sealed)
 
 	// buf.sealed is what has been sealed and not written: the header at
 	// first, and whole segments. buf.plain is the segment being filled. Once
@@ -61,7 +62,8 @@ func NewWriter(f WriteFile, id keyring.Identity, key *keyring.DataKey, opts Opti
 		return nil, err
 	}
 	w := &Writer{f: f, id: id, msg: msg, unit: int(unit), full: int(unit) - floe.SegmentOverhead}
-	w.buf = takeBuffer(int64(keyring.HeaderLen+w.unit), int64(w.full))
+	w.limit = max(runLen, keyring.HeaderLen+w.unit)
+	w.buf = takeBuffer(int64(w.limit), int64(w.full))
 	w.buf.sealed = append(w.buf.sealed, keyring.EncodeHeader(&id, key, floeHeader)...)
 	return w, nil
 }
@@ -108,7 +110,7 @@ func (w *Writer) usable() error {
 // seal appends the next segment to the buffer, for which it makes room first:
 // where append had to grow it, every segment would copy all before it.
 func (w *Writer) seal(plain []byte, final bool) error {
-	if cap(w.buf.sealed)-len(w.buf.sealed) < w.unit {
+	if len(w.buf.sealed)+w.unit > w.limit {
 		if err := w.drain(); err != nil {
 			return err
 		}
