@@ -313,7 +313,7 @@ func (k *Keyring) note(ctx context.Context, s *state) {
 
 func (k *Keyring) setStoreKey(e *keyEntry, keys map[uint32]*Secret) {
 	k.storeKey = &TableKeys{
-		suite: k.opts.Suite, store: k.storeID, version: e.newest().number, roots: e.roots(), keys: keys,
+		suite: k.opts.Suite, store: k.storeID, version: e.newest().number, roots: e.roots(), open: &openKeys{keys: keys},
 	}
 }
 

@@ -32,7 +32,7 @@ func (k *Keyring) Tombstones() []Tombstone {
 // none.
 func (k *Keyring) State(id ID) []byte {
 	s := k.cur.Load()
-	if i, ok := s.find(id); ok {
+	if i, ok := s.find(id); ok && len(s.tables[i].closed) > 0 {
 		return bytes.Clone(s.tables[i].closed)
 	}
 	return nil
@@ -178,13 +178,13 @@ func (k *Keyring) OpenTable(ctx context.Context, id ID) (*TableKeys, error) {
 func (k *Keyring) tableKeys(row *tableRow, keys map[uint32]*Secret, metadata []byte) *TableKeys {
 	return &TableKeys{
 		suite: k.opts.Suite, store: k.storeID, id: row.id, name: row.name, incarnation: row.incarnation,
-		version: row.entry.newest().number, roots: row.entry.roots(), keys: keys, metadata: metadata,
+		version: row.entry.newest().number, roots: row.entry.roots(), open: &openKeys{keys, metadata},
 	}
 }
 
 // SetMetadata seals new metadata under the table key, and authenticates the
 // entry anew. tk must hold the table's newest version: else the error wraps
-// ErrVersionUnknown.
+// ErrVersionUnknown, or ErrWrongContext where it is not the table's at all.
 func (k *Keyring) SetMetadata(ctx context.Context, tk *TableKeys, metadata []byte) error {
 	if len(metadata) > MaxMetadataLen {
 		return &LimitError{What: "table metadata", Len: len(metadata), Max: MaxMetadataLen}
@@ -200,6 +200,12 @@ func (k *Keyring) SetMetadata(ctx context.Context, tk *TableKeys, metadata []byt
 		old := s.tables[i].entry
 		if old.newest().number != tk.version {
 			return fmt.Errorf("%w: table %s is at version %d, the keys at %d", ErrVersionUnknown, tk.id, old.newest().number, tk.version)
+		}
+		// Authenticating the entry under any other key would lose the table.
+		if ok, err := old.verify(k.storeID, key); err != nil {
+			return err
+		} else if !ok {
+			return fmt.Errorf("%w: not the key of table %s", ErrWrongContext, tk.id)
 		}
 		sealed, err := sealSalted(k.opts.Suite, key, labelMetadata, metadata, metadataAAD(k.storeID, tk.id))
 		if err != nil {

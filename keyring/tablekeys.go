@@ -25,7 +25,13 @@ type TableKeys struct {
 
 	changing sync.Mutex // held by SetMetadata
 
-	mu       sync.RWMutex // guards what follows
+	mu   sync.RWMutex // guards open and what it points to
+	open *openKeys    // nil after Wipe
+}
+
+// openKeys are what Wipe takes away. They lie behind a pointer, which is as
+// far as package fmt goes in a field that it may not call methods on.
+type openKeys struct {
 	keys     map[uint32]*Secret
 	metadata []byte
 }
@@ -49,7 +55,10 @@ func (t *TableKeys) RootURIs() []string { return slices.Clone(t.roots) }
 func (t *TableKeys) Metadata() []byte {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return bytes.Clone(t.metadata)
+	if t.open == nil {
+		return nil
+	}
+	return bytes.Clone(t.open.metadata)
 }
 
 // Wipe zeroes the keys and drops the metadata. What is asked of t afterwards
@@ -57,19 +66,21 @@ func (t *TableKeys) Metadata() []byte {
 func (t *TableKeys) Wipe() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	wipeAll(t.keys)
-	clear(t.metadata)
-	t.keys, t.metadata = nil, nil
+	if t.open != nil {
+		wipeAll(t.open.keys)
+		clear(t.open.metadata)
+		t.open = nil
+	}
 }
 
 // NewDataKey makes the data key of a new file.
 func (t *TableKeys) NewDataKey(file ID) (*DataKey, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.keys == nil {
+	if t.open == nil {
 		return nil, ErrKeysWiped
 	}
-	return wrapDataKey(t.suite, t.keys[t.version], t.store, t.id, file, t.version)
+	return wrapDataKey(t.suite, t.open.keys[t.version], t.store, t.id, file, t.version)
 }
 
 // DataKey unwraps the data key of an existing file. Errors are ErrKeysWiped
@@ -77,10 +88,10 @@ func (t *TableKeys) NewDataKey(file ID) (*DataKey, error) {
 func (t *TableKeys) DataKey(file ID, version uint32, wrapped []byte) (*Secret, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.keys == nil {
+	if t.open == nil {
 		return nil, ErrKeysWiped
 	}
-	key, ok := t.keys[version]
+	key, ok := t.open.keys[version]
 	if !ok {
 		return nil, corrupt.New(ErrVersionUnknown, "", identityLen, "table %s has no key version %d", t.id, version)
 	}
@@ -100,19 +111,19 @@ func (t *TableKeys) MarshalJSON() ([]byte, error) { return nil, secret.ErrMarsha
 func (t *TableKeys) newest() *Secret {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.keys == nil {
+	if t.open == nil {
 		return nil
 	}
-	return t.keys[t.version].Clone()
+	return t.open.keys[t.version].Clone()
 }
 
 // setMetadata keeps what the keyring now has, unless t has been wiped.
 func (t *TableKeys) setMetadata(b []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.keys != nil {
-		clear(t.metadata)
-		t.metadata = append([]byte{}, b...)
+	if t.open != nil {
+		clear(t.open.metadata)
+		t.open.metadata = append([]byte{}, b...)
 	}
 }
 

@@ -32,15 +32,15 @@ func TestConformance(t *testing.T) {
 	keyringtest.Run(t, keyringtest.Config{
 		New: func(t testing.TB) keyring.RootKey { return newTestKey(t) },
 		Reopen: func(t testing.TB, k keyring.RootKey) keyring.RootKey {
-			again, err := newKey(k.(*Key).phrase, Options{Label: "test"}, cheap())
+			again, err := newKey(k.(*Key).held.phrase, Options{Label: "test"}, cheap())
 			require.NoError(t, err)
 			t.Cleanup(func() { again.Close() })
 			return again
 		},
 		Secrets: func(t testing.TB, k keyring.RootKey) [][]byte {
 			p := k.(*Key)
-			secrets := [][]byte{append([]byte(nil), p.phrase...)}
-			for _, d := range p.derived {
+			secrets := [][]byte{append([]byte(nil), p.held.phrase...)}
+			for _, d := range p.held.derived {
 				secrets = append(secrets, append([]byte(nil), d.Expose()...))
 			}
 			require.Len(t, secrets, 2)

@@ -49,10 +49,16 @@ type Key struct {
 	// turn is held while deriving: one derivation has up to 2 GiB.
 	turn chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	phrase  []byte     // nil after Close
+	mu   sync.Mutex // guards what follows
+	held *held      // nil after Close
+	own  *salted    // of new wraps
+}
+
+// held is what Close takes away. It lies behind a pointer, which is as far as
+// package fmt goes in a field that it may not call methods on.
+type held struct {
+	phrase  []byte
 	derived map[salted]*secret.Key
-	own     *salted // of new wraps
 }
 
 var _ keyring.RootKey = (*Key)(nil)
@@ -85,7 +91,7 @@ func newKey(phrase []byte, opts Options, lim bounds) (*Key, error) {
 	}
 	return &Key{
 		uri: scheme + opts.Label, cost: opts.Cost, lim: lim, turn: make(chan struct{}, 1),
-		phrase: bytes.Clone(phrase), derived: make(map[salted]*secret.Key),
+		held: &held{bytes.Clone(phrase), make(map[salted]*secret.Key)},
 	}, nil
 }
 
@@ -202,14 +208,22 @@ func (k *Key) derive(ctx context.Context, s salted, want []byte) (*secret.Key, [
 
 // compute pays for a derivation.
 func (k *Key) compute(s salted) (*secret.Key, error) {
-	k.mu.Lock()
-	phrase := bytes.Clone(k.phrase)
-	k.mu.Unlock()
-	if phrase == nil {
-		return nil, keyring.ErrClosed
+	phrase, err := k.passphrase()
+	if err != nil {
+		return nil, err
 	}
 	defer clear(phrase)
 	return s.cost.derive(phrase, s.salt[:])
+}
+
+// passphrase returns a copy, or keyring.ErrClosed.
+func (k *Key) passphrase() ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil {
+		return nil, keyring.ErrClosed
+	}
+	return bytes.Clone(k.held.phrase), nil
 }
 
 // remembered returns a copy of a key in memory, nil if there is none, or
@@ -217,10 +231,10 @@ func (k *Key) compute(s salted) (*secret.Key, error) {
 func (k *Key) remembered(s salted) (*secret.Key, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.phrase == nil {
+	if k.held == nil {
 		return nil, keyring.ErrClosed
 	}
-	if key, ok := k.derived[s]; ok {
+	if key, ok := k.held.derived[s]; ok {
 		return key.Clone(), nil
 	}
 	return nil, nil
@@ -231,17 +245,17 @@ func (k *Key) remembered(s salted) (*secret.Key, error) {
 func (k *Key) remember(s salted, key *secret.Key) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.phrase == nil || k.derived[s] != nil {
+	if k.held == nil || k.held.derived[s] != nil {
 		return
 	}
-	for other, old := range k.derived {
-		if len(k.derived) < maxDerived {
+	for other, old := range k.held.derived {
+		if len(k.held.derived) < maxDerived {
 			break
 		}
 		old.Wipe()
-		delete(k.derived, other)
+		delete(k.held.derived, other)
 	}
-	k.derived[s] = key.Clone()
+	k.held.derived[s] = key.Clone()
 }
 
 // Describe implements keyring.RootKey.
@@ -259,12 +273,14 @@ func (k *Key) Describe(ctx context.Context) (keyring.Description, error) {
 func (k *Key) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	clear(k.phrase)
-	k.phrase = nil
-	for _, key := range k.derived {
+	if k.held == nil {
+		return nil
+	}
+	clear(k.held.phrase)
+	for _, key := range k.held.derived {
 		key.Wipe()
 	}
-	clear(k.derived)
+	k.held = nil
 	return nil
 }
 
