@@ -1,0 +1,529 @@
+//go:build unix
+
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+)
+
+// The benchmarks compare a table with plain Pebble: the same options, caches
+// of the same size, the same data, in the same process, in turns.
+//
+//	go test -run '^$' -bench Ratio ./engine              all, two to three minutes
+//	go test -run '^$' -bench RatioScan -count 3 ./engine one of them, three times
+//
+// Each prints medians of its rounds. A round is a turn of either side, and
+// rounds alternate in which one begins, so that a machine that is busy with
+// something else is busy for both. An operation is a row.
+//
+//	ratio                 throughput, Cofre's over plain's: above 1 Cofre is faster
+//	cpu-ratio             process time, user and system, Cofre's over plain's:
+//	                      below 1 Cofre is cheaper
+//	cofre-ns/op           time that passes in Cofre's turns, plain-ns/op in plain's
+//	cofre-cpu-ns/op       process time of Cofre's turns, plain-cpu-ns/op of plain's
+//
+// On a machine that others use cpu-ratio is the steadier one. A profile holds
+// both sides; cofreSide and plainSide in its stacks tell them apart.
+//
+// Between the turns the data is compared with what was written.
+
+const (
+	benchRows  = 200_000
+	benchValue = 400 // bytes
+	benchKey   = 20  // bytes
+)
+
+// benchData is what both sides store. Values are slices of a pool that
+// compresses to about half: words of a small dictionary among random ones.
+type benchData struct {
+	rows  int
+	keys  []byte
+	pool  []byte
+	order []int // a permutation of the rows
+}
+
+func newBenchData(rows int) *benchData {
+	rng := rand.New(rand.NewPCG(1, 2))
+	d := &benchData{rows: rows, order: rng.Perm(rows)}
+	for i := range rows {
+		d.keys = fmt.Appendf(d.keys, "row/%0*d", benchKey-4, i)
+	}
+	var words [64]uint64
+	for i := range words {
+		words[i] = rng.Uint64()
+	}
+	for len(d.pool) < 4<<20 {
+		w := rng.Uint64()
+		if rng.IntN(3) > 0 {
+			w = words[w%uint64(len(words))]
+		}
+		d.pool = binary.LittleEndian.AppendUint64(d.pool, w)
+	}
+	return d
+}
+
+func (d *benchData) key(i int) []byte { return d.keys[i*benchKey : (i+1)*benchKey] }
+
+func (d *benchData) value(i int) []byte {
+	at := i * 1_000_003 % (len(d.pool) - benchValue)
+	return d.pool[at : at+benchValue]
+}
+
+// A side is one of the two that are compared.
+type side interface {
+	put(key, value []byte, sync bool) error
+	appendGet(dst, key []byte) ([]byte, error)
+	scan(visit func(key, value []byte)) error
+	flush() error
+	compact() error
+	reopen(b *testing.B) // with cold caches
+	close() error
+	pebble() *pebble.DB // what is below
+	files() string      // the directory of Pebble's files
+}
+
+// cofreSide is a table in a store of its own.
+type cofreSide struct {
+	opts  Options
+	store *Store
+	*Table
+}
+
+func newCofreSide(b *testing.B, dir string, t tuning) side {
+	c := &cofreSide{opts: Options{RootKey: newRoot(b), IdleTimeout: -1, tune: t}}
+	var err error
+	c.store, err = Open(context.Background(), dir, c.opts)
+	require.NoError(b, err)
+	c.Table, err = c.store.CreateTable(context.Background(), "bench.rows", TableOptions{})
+	require.NoError(b, err)
+	return c
+}
+
+var (
+	syncWrite   = &WriteOptions{}
+	noSyncWrite = &WriteOptions{NoSync: true}
+)
+
+func (c *cofreSide) put(key, value []byte, sync bool) error {
+	if sync {
+		return c.Put(key, value, syncWrite)
+	}
+	return c.Put(key, value, noSyncWrite)
+}
+
+func (c *cofreSide) appendGet(dst, key []byte) ([]byte, error) { return c.AppendGet(dst, key) }
+
+func (c *cofreSide) scan(visit func(key, value []byte)) error {
+	for e, err := range c.Scan(ScanOptions{}) {
+		if err != nil {
+			return err
+		}
+		visit(e.Key, e.Value)
+	}
+	return nil
+}
+
+func (c *cofreSide) flush() error       { return c.Flush() }
+func (c *cofreSide) compact() error     { return c.Compact(context.Background(), nil, nil) }
+func (c *cofreSide) close() error       { return c.store.Close() }
+func (c *cofreSide) pebble() *pebble.DB { return c.inst.Load().db }
+func (c *cofreSide) files() string      { return c.dir }
+
+func (c *cofreSide) reopen(b *testing.B) {
+	require.NoError(b, c.close())
+	var err error
+	c.store, err = Open(context.Background(), c.store.dir, c.opts)
+	require.NoError(b, err)
+	c.Table, err = c.store.Table("bench.rows")
+	require.NoError(b, err)
+	_, err = c.Has([]byte("none"))
+	require.NoError(b, err)
+}
+
+// plainSide is Pebble with a table's options.
+type plainSide struct {
+	dir  string
+	tune tuning
+	db   *pebble.DB
+}
+
+func newPlainSide(b *testing.B, dir string, t tuning) side {
+	p := &plainSide{dir: dir, tune: t}
+	p.open(b)
+	return p
+}
+
+func (p *plainSide) open(b *testing.B) {
+	opts := Options{RootKey: newRoot(b), tune: p.tune}
+	require.NoError(b, opts.setDefaults())
+	o := (&Store{opts: opts}).pebbleOptions(&metadata{})
+	o.Cache = pebble.NewCache(opts.MemoryBudget)
+	o.FileCache = pebble.NewFileCache(fileCacheShards, opts.MaxOpenFiles)
+	defer o.Cache.Unref()
+	defer o.FileCache.Unref()
+	o.FS = vfs.Default
+	o.ErrorIfNotExists = false
+	o.Logger = &logger{log: slog.New(slog.DiscardHandler), fatal: func(err error) { panic(err) }}
+	var err error
+	p.db, err = pebble.Open(p.dir, o)
+	require.NoError(b, err)
+}
+
+func (p *plainSide) put(key, value []byte, sync bool) error {
+	if sync {
+		return p.db.Set(key, value, pebble.Sync)
+	}
+	return p.db.Set(key, value, pebble.NoSync)
+}
+
+func (p *plainSide) appendGet(dst, key []byte) ([]byte, error) {
+	v, c, err := p.db.Get(key)
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst, v...)
+	return dst, c.Close()
+}
+
+func (p *plainSide) scan(visit func(key, value []byte)) error {
+	it, err := p.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return errors.Join(err, it.Close())
+		}
+		visit(it.Key(), v)
+	}
+	return errors.Join(it.Error(), it.Close())
+}
+
+func (p *plainSide) flush() error { return p.db.Flush() }
+
+func (p *plainSide) compact() error {
+	return p.db.Compact(context.Background(), []byte{}, endOfKeys(), true)
+}
+
+func (p *plainSide) close() error       { return p.db.Close() }
+func (p *plainSide) pebble() *pebble.DB { return p.db }
+func (p *plainSide) files() string      { return p.dir }
+
+func (p *plainSide) reopen(b *testing.B) {
+	require.NoError(b, p.close())
+	p.open(b)
+}
+
+// sides makes the sides, Cofre first.
+var sides = [2]func(b *testing.B, dir string, t tuning) side{newCofreSide, newPlainSide}
+
+func newSide(b *testing.B, s int, t tuning) side {
+	return sides[s](b, filepath.Join(b.TempDir(), "db"), t)
+}
+
+// bothLoaded makes both sides and fills them: all rows in random order, then
+// compacted, so that both have the same files.
+func bothLoaded(b *testing.B, d *benchData) (both [2]side) {
+	for s := range both {
+		both[s] = newSide(b, s, tuning{})
+		fill(b, both[s], d, d.order)
+		require.NoError(b, both[s].compact())
+		settle(both[s])
+		b.Cleanup(func() { require.NoError(b, both[s].close()) })
+	}
+	return both
+}
+
+// fill writes rows unsynced and flushes.
+func fill(b *testing.B, s side, d *benchData, rows []int) {
+	for _, i := range rows {
+		if err := s.put(d.key(i), d.value(i), false); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, s.flush())
+}
+
+// settle waits until no compaction runs. A granted one may take a moment to
+// show: hence a few looks.
+func settle(s side) {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for quiet := 0; quiet < 5; quiet++ {
+		<-tick.C
+		if s.pebble().Metrics().Compact.NumInProgress > 0 {
+			quiet = -1
+		}
+	}
+}
+
+// check compares everything that a side holds with what it should hold, by a
+// scan and by some reads.
+func check(b *testing.B, s side, d *benchData) {
+	n := 0
+	require.NoError(b, s.scan(func(k, v []byte) {
+		if n >= d.rows || !bytes.Equal(k, d.key(n)) || !bytes.Equal(v, d.value(n)) {
+			b.Fatalf("%T: row %d is not what was written", s, n)
+		}
+		n++
+	}))
+	require.Equal(b, d.rows, n)
+	for i := 0; i < d.rows; i += max(1, d.rows/100) {
+		v, err := s.appendGet(nil, d.key(i))
+		require.NoError(b, err)
+		require.Equal(b, d.value(i), v)
+	}
+}
+
+// A cost is what a turn took.
+type cost struct{ wall, cpu time.Duration }
+
+func processTime(b *testing.B) time.Duration {
+	var ru syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &ru))
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// measure runs work, which somebody waits for, and then what the work has left
+// behind, which costs process time only.
+func measure(b *testing.B, work, rest func()) cost {
+	runtime.GC() // of what came before
+	cpu, start := processTime(b), time.Now()
+	work()
+	wall := time.Since(start)
+	if rest != nil {
+		rest()
+	}
+	return cost{wall, processTime(b) - cpu}
+}
+
+// compare runs rounds of turns and reports their medians. A turn of side s
+// does ops operations.
+func compare(b *testing.B, rounds, ops int, turn func(s int) cost) {
+	var costs [2][]cost
+	for r := range rounds {
+		for k := range 2 {
+			s := (r + k) % 2
+			costs[s] = append(costs[s], turn(s))
+		}
+	}
+	for s, name := range []string{"cofre", "plain"} {
+		report := func(unit string, of func(cost) time.Duration) {
+			b.ReportMetric(median(rounds, func(r int) float64 { return float64(of(costs[s][r])) })/float64(ops), name+unit)
+		}
+		report("-ns/op", func(c cost) time.Duration { return c.wall })
+		report("-cpu-ns/op", func(c cost) time.Duration { return c.cpu })
+	}
+	b.ReportMetric(median(rounds, func(r int) float64 { return float64(costs[1][r].wall) / float64(costs[0][r].wall) }), "ratio")
+	b.ReportMetric(median(rounds, func(r int) float64 { return float64(costs[0][r].cpu) / float64(costs[1][r].cpu) }), "cpu-ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(n int, of func(i int) float64) float64 {
+	v := make([]float64, n)
+	for i := range v {
+		v[i] = of(i)
+	}
+	slices.Sort(v)
+	return (v[n/2] + v[(n-1)/2]) / 2
+}
+
+// benchFill times the writing and the last flush; the compactions that it sets
+// off count as process time to their end.
+func benchFill(b *testing.B, d *benchData, rows []int) {
+	compare(b, 7, d.rows, func(s int) cost {
+		x := newSide(b, s, tuning{})
+		c := measure(b, func() { fill(b, x, d, rows) }, func() { settle(x) })
+		check(b, x, d)
+		discardSide(b, x)
+		return c
+	})
+}
+
+// discardSide closes a side and frees its space.
+func discardSide(b *testing.B, s side) {
+	require.NoError(b, s.close())
+	require.NoError(b, os.RemoveAll(s.files()))
+}
+
+func BenchmarkRatioFillRandom(b *testing.B) {
+	d := newBenchData(benchRows)
+	benchFill(b, d, d.order)
+}
+
+func BenchmarkRatioFillSequential(b *testing.B) {
+	d := newBenchData(benchRows)
+	rows := slices.Clone(d.order)
+	slices.Sort(rows)
+	benchFill(b, d, rows)
+}
+
+// BenchmarkRatioCompaction merges six sorted runs that overlap, all of level 0.
+func BenchmarkRatioCompaction(b *testing.B) {
+	d := newBenchData(benchRows)
+	compare(b, 7, d.rows, func(s int) cost {
+		x := newSide(b, s, tuning{noCompactions: true})
+		for part := range slices.Chunk(d.order, d.rows/6+1) {
+			fill(b, x, d, part)
+		}
+		c := measure(b, func() { require.NoError(b, x.compact()) }, func() { settle(x) })
+		check(b, x, d)
+		discardSide(b, x)
+		return c
+	})
+}
+
+// BenchmarkRatioScanCold reads all rows in order; only the operating system
+// has the files in memory.
+func BenchmarkRatioScanCold(b *testing.B) {
+	d := newBenchData(benchRows)
+	both := bothLoaded(b, d)
+	compare(b, 11, d.rows, func(s int) cost {
+		x := both[s]
+		x.reopen(b)
+		rows, size := 0, 0
+		c := measure(b, func() {
+			require.NoError(b, x.scan(func(k, v []byte) { rows++; size += len(k) + len(v) }))
+		}, nil)
+		require.Equal(b, d.rows, rows)
+		require.Equal(b, d.rows*(benchKey+benchValue), size)
+		check(b, x, d)
+		return c
+	})
+}
+
+// reads reads rows and checks each value's length and beginning.
+func reads(b *testing.B, x side, d *benchData, rows []int) {
+	buf := make([]byte, 0, benchValue)
+	for _, i := range rows {
+		v, err := x.appendGet(buf, d.key(i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(v) != benchValue || !bytes.Equal(v[:16], d.value(i)[:16]) {
+			b.Fatalf("%T: row %d is not what was written", x, i)
+		}
+	}
+}
+
+// BenchmarkRatioReadWarm reads rows whose blocks are in the block cache.
+func BenchmarkRatioReadWarm(b *testing.B) {
+	d := newBenchData(benchRows / 2)
+	both := bothLoaded(b, d)
+	for _, x := range both {
+		check(b, x, d)
+	}
+	compare(b, 15, d.rows, func(s int) cost {
+		return measure(b, func() { reads(b, both[s], d, d.order) }, nil)
+	})
+	for _, x := range both {
+		check(b, x, d)
+	}
+}
+
+// BenchmarkRatioReadCold reads rows of which hardly two share a block, from an
+// empty block cache: nearly every read is one of a file. Blocks are of 4 KiB.
+func BenchmarkRatioReadCold(b *testing.B) {
+	d := newBenchData(benchRows)
+	both := bothLoaded(b, d)
+	var rows []int
+	for _, i := range d.order {
+		if i%11 == 0 {
+			rows = append(rows, i)
+		}
+	}
+	compare(b, 15, len(rows), func(s int) cost {
+		x := both[s]
+		x.reopen(b)
+		c := measure(b, func() { reads(b, x, d, rows) }, nil)
+		m := x.pebble().Metrics()
+		require.Greater(b, m.BlockCache.Misses, int64(len(rows))*8/10, "%T: reads hit the cache", x)
+		check(b, x, d)
+		return c
+	})
+}
+
+// benchSynced writes rows durably, one by one, by several writers. Rounds are
+// short and many: a disk has moods.
+func benchSynced(b *testing.B, writers int) {
+	const rounds, each = 41, 30
+	d := newBenchData(writers * each)
+	var both [2]side
+	for s := range both {
+		both[s] = newSide(b, s, tuning{})
+		b.Cleanup(func() { require.NoError(b, both[s].close()) })
+	}
+	compare(b, rounds, d.rows, func(s int) cost {
+		return measure(b, func() {
+			var wg sync.WaitGroup
+			for part := range slices.Chunk(d.order, each) {
+				wg.Go(func() {
+					for _, i := range part {
+						if err := both[s].put(d.key(i), d.value(i), true); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		}, nil)
+	})
+	for _, x := range both {
+		x.reopen(b)
+		check(b, x, d)
+	}
+}
+
+func BenchmarkRatioSynced1(b *testing.B) { benchSynced(b, 1) }
+func BenchmarkRatioSynced8(b *testing.B) { benchSynced(b, 8) }
+
+// BenchmarkRatioSpace compares the bytes of all of Pebble's files after a
+// compaction; ratio is Cofre's over plain's here, table-ratio that of sorted
+// tables alone. A store's keyring and ballast are a constant and left out.
+func BenchmarkRatioSpace(b *testing.B) {
+	d := newBenchData(benchRows)
+	var all, tables [2]float64
+	for s, x := range bothLoaded(b, d) {
+		x.reopen(b) // deletes what the compaction has left over
+		check(b, x, d)
+		require.NoError(b, filepath.WalkDir(x.files(), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			fi, err := e.Info()
+			if err != nil {
+				return err
+			}
+			all[s] += float64(fi.Size())
+			if filepath.Ext(path) == ".sst" {
+				tables[s] += float64(fi.Size())
+			}
+			return nil
+		}))
+	}
+	b.ReportMetric(all[0]/float64(d.rows), "cofre-B/op")
+	b.ReportMetric(all[1]/float64(d.rows), "plain-B/op")
+	b.ReportMetric(all[0]/all[1], "ratio")
+	b.ReportMetric(tables[0]/tables[1], "table-ratio")
+	b.ReportMetric(0, "ns/op")
+}
