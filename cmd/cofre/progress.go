@@ -9,6 +9,9 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
+// barWidth is how many columns the bar itself takes.
+const barWidth = 24
+
 // A progress is the bar of a long job on a terminal. Where there is none, or
 // it is not wanted, it only passes notes on.
 type progress struct {
@@ -29,7 +32,7 @@ func (a *app) progress(name string, in *input) *progress {
 // draw shows entries, bytes, rate and, where the total is known, time left.
 func (a *app) draw(name string, in *input, opts ...mpb.ContainerOption) *progress {
 	p := &progress{app: a}
-	p.bars = mpb.New(append(opts, mpb.WithRefreshRate(150*time.Millisecond), mpb.WithWidth(32))...)
+	p.bars = mpb.New(append(opts, mpb.WithRefreshRate(150*time.Millisecond))...)
 	entries := decor.Any(func(decor.Statistics) string {
 		n := thousands(p.entries.Load())
 		if in.files > 0 {
@@ -40,7 +43,7 @@ func (a *app) draw(name string, in *input, opts ...mpb.ContainerOption) *progres
 	before := []decor.Decorator{decor.Name(name, decor.WCSyncSpaceR), entries}
 	rate := decor.AverageSpeed(decor.SizeB1024(0), "% .1f", decor.WCSyncSpace)
 	if in.total >= 0 {
-		p.bar = p.bars.AddBar(in.total, mpb.BarRemoveOnComplete(), mpb.PrependDecorators(before...),
+		p.bar = p.bars.AddBar(in.total, mpb.BarRemoveOnComplete(), mpb.BarWidth(barWidth), mpb.PrependDecorators(before...),
 			mpb.AppendDecorators(decor.Counters(decor.SizeB1024(0), "% .1f of % .1f"), rate,
 				decor.Any(left(decor.AverageETA(decor.ET_STYLE_GO)), decor.WCSyncSpace)))
 	} else {
