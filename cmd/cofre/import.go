@@ -92,7 +92,9 @@ func (a *app) runImport(ctx context.Context, f importFlags, table, path string) 
 	if err := checkTableName(table); err != nil {
 		return err
 	}
-	in, err := a.openInput(ctx, f, path)
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	in, err := a.openInput(reading, f, path)
 	if err != nil {
 		return err
 	}
@@ -112,7 +114,7 @@ func (a *app) runImport(ctx context.Context, f importFlags, table, path string) 
 			return err
 		}
 		l := &load{
-			app: a, table: t, in: in, ack: ack, began: time.Now(),
+			app: a, table: t, in: in, ack: ack, began: time.Now(), stopReading: stopReading,
 			skip: f.onError == "skip", batch: f.batch, opts: &engine.WriteOptions{NoSync: f.noSync},
 		}
 		stopped := l.run(ctx)

@@ -28,6 +28,8 @@ type load struct {
 	batch int  // entries, at most
 	opts  *engine.WriteOptions
 	began time.Time
+	// stopReading ends a Read of the input that waits for a pipe.
+	stopReading context.CancelFunc
 
 	// What run has committed, and met.
 	entries, bytes int64
@@ -65,6 +67,7 @@ func (l *load) run(ctx context.Context) error {
 		if err = errors.Join(err, c.batch.Close()); err != nil && !l.failed {
 			l.failed = true
 			close(failed)
+			l.stopReading()
 		}
 	}
 	return errors.Join(err, readErr)
