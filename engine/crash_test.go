@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -22,6 +23,7 @@ import (
 type hookFS struct {
 	vfs.FS
 	hook func(op, path string)
+	dead atomic.Bool // the process was killed: nothing changes any more
 
 	// links keeps clones away: MemFS.Link takes its clone lock twice.
 	links sync.RWMutex
@@ -30,7 +32,17 @@ type hookFS struct {
 	gone map[string]string // paths removed or renamed, and to what; guarded by mu
 }
 
+var errDead = errors.New("the process is dead")
+
 func (h *hookFS) Unwrap() vfs.FS { return h.FS }
+
+// alive is an error once the process was killed.
+func (h *hookFS) alive() error {
+	if h.dead.Load() {
+		return errDead
+	}
+	return nil
+}
 
 // moved notes that a path is no more, or what it is now called.
 func (h *hookFS) moved(from, to string) {
@@ -102,6 +114,9 @@ func (h *hookFS) file(op, path string, f vfs.File, err error) (vfs.File, error) 
 }
 
 func (h *hookFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := h.alive(); err != nil {
+		return nil, err
+	}
 	f, err := h.FS.Create(name, c)
 	h.moved("", name)
 	return h.file("create", name, f, err)
@@ -118,6 +133,9 @@ func (h *hookFS) OpenDir(name string) (vfs.File, error) {
 }
 
 func (h *hookFS) Link(oldname, newname string) error {
+	if err := h.alive(); err != nil {
+		return err
+	}
 	h.links.RLock()
 	err := h.FS.Link(oldname, newname)
 	h.links.RUnlock()
@@ -126,24 +144,36 @@ func (h *hookFS) Link(oldname, newname string) error {
 }
 
 func (h *hookFS) Rename(oldname, newname string) error {
+	if err := h.alive(); err != nil {
+		return err
+	}
 	err := h.FS.Rename(oldname, newname)
 	h.moved(oldname, newname)
 	return h.after("rename", newname, err)
 }
 
 func (h *hookFS) Remove(name string) error {
+	if err := h.alive(); err != nil {
+		return err
+	}
 	err := h.FS.Remove(name)
 	h.moved(name, "")
 	return h.after("remove", name, err)
 }
 
 func (h *hookFS) RemoveAll(name string) error {
+	if err := h.alive(); err != nil {
+		return err
+	}
 	err := h.FS.RemoveAll(name)
 	h.moved(name, "")
 	return h.after("remove", name, err)
 }
 
 func (h *hookFS) MkdirAll(name string, perm fs.FileMode) error {
+	if err := h.alive(); err != nil {
+		return err
+	}
 	return h.after("mkdir", name, h.FS.MkdirAll(name, perm))
 }
 
@@ -154,12 +184,21 @@ type hookFile struct {
 }
 
 func (f *hookFile) Write(p []byte) (int, error) {
+	if err := f.h.alive(); err != nil {
+		return 0, err
+	}
 	n, err := f.File.Write(p)
 	return n, f.h.after("write", f.path, err)
 }
 
-func (f *hookFile) Sync() error     { return f.h.after("sync", f.path, f.File.Sync()) }
-func (f *hookFile) SyncData() error { return f.h.after("sync", f.path, f.File.SyncData()) }
+func (f *hookFile) SyncData() error { return f.Sync() }
+
+func (f *hookFile) Sync() error {
+	if err := f.h.alive(); err != nil {
+		return err
+	}
+	return f.h.after("sync", f.path, f.File.Sync())
+}
 
 // A crash is the disk after a crash, and what may be on it.
 type crash struct {
@@ -370,6 +409,34 @@ func crashWorkload(t *testing.T, seed uint64, rounds, steps int) {
 	}
 	c.crash("the end")
 	checkAll(t, root, seed, c.stop(), 2)
+}
+
+// TestKill ends the process, not the machine: what was written and not synced
+// is in the page cache, where the next process finds it. A power cut in that
+// one's recovery may not take away what it has built on.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	seed := mathrand.Uint64()
+	rng := mathrand.New(mathrand.NewPCG(seed, 2))
+	for range 12 {
+		ctx := context.Background()
+		root, w := newMemRoot("kill"), &world{}
+		c := newCrasher(vfs.NewCrashableMem(), w, seed, 0, 0)
+		s, err := Open(ctx, crashDir, crashOptions(root, c.fs))
+		require.NoError(t, err)
+		w.made = true
+		k := &worker{w: w, s: s, name: "kill.table", rng: rng}
+		require.NoError(t, k.create(ctx))
+		for range 20 + rng.IntN(100) {
+			require.NoError(t, k.step(ctx))
+		}
+		c.fs.dead.Store(true)
+		_ = s.Close() // only lets go of the memory
+		killed := crash{fs: c.mem, world: w, what: "a kill"}
+		more, err := killed.check(root, seed, 20)
+		require.NoError(t, err, "seed %d", seed)
+		checkAll(t, root, seed, more, 0)
+	}
 }
 
 // TestCrashAtEveryChange crashes after each single change to the disk that

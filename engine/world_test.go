@@ -123,17 +123,21 @@ func (h *history) state(n int) state {
 	return s
 }
 
-// find returns how many operations lead to the state found.
+// find returns how many operations lead to the state found: the most, where
+// some change nothing.
 func (h *history) find(found state) (int, error) {
+	last := -1
 	s := h.state(h.durable)
-	for n := h.durable; ; n++ {
+	for n := h.durable; n <= len(h.ops); n++ {
 		if maps.Equal(s, found) {
-			return n, nil
+			last = n
 		}
-		if n == len(h.ops) {
-			break
+		if n < len(h.ops) {
+			s.apply(h.ops[n])
 		}
-		s.apply(h.ops[n])
+	}
+	if last >= 0 {
+		return last, nil
 	}
 	want := h.state(h.durable)
 	var diff []string
