@@ -273,6 +273,15 @@ func (f *dirFile) Close() error {
 	return h.Close()
 }
 
+// syncDir makes a directory's entries durable.
+func (fs *FS) syncDir(path string) error {
+	h, err := fs.OpenDir(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.Sync(), h.Close())
+}
+
 // createMarker makes an empty file whose name is its content. The directory is
 // synced first: Pebble moves the marker before the directory entry of the
 // MANIFEST it names is durable, and a crash between would keep the one and
@@ -283,12 +292,7 @@ func (fs *FS) createMarker(d *dir, name string, category vfs.DiskWriteCategory) 
 	if !ok {
 		return nil, fs.unknown("create", name)
 	}
-	h, err := fs.OpenDir(d.path)
-	if err != nil {
-		return nil, err
-	}
-	err = errors.Join(h.Sync(), h.Close())
-	if err != nil {
+	if err := fs.syncDir(d.path); err != nil {
 		return nil, err
 	}
 	f, err := fs.cfg.Base.Create(name, category)

@@ -275,8 +275,16 @@ func (fs *FS) Link(oldname, newname string) error {
 	return nil
 }
 
+// Remove removes a file. Before a marker goes, the directory is synced: Pebble
+// makes the new marker, removes the old one, and syncs then; a crash that kept
+// the removal alone would leave none.
 func (fs *FS) Remove(name string) error {
 	d, fn := fs.split(name)
+	if fn.class == classMarker {
+		if err := fs.syncDir(d.path); err != nil {
+			return err
+		}
+	}
 	if err := fs.cfg.Base.Remove(name); err != nil {
 		return err
 	}
