@@ -119,6 +119,7 @@ func (a *app) command() *cobra.Command {
 		a.snapshotCommand(), a.inspectCommand(), a.verifyCommand(), a.statsCommand(),
 	)
 	root.AddCommand(topics()...)
+	completeWords(root)
 	return root
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -18,7 +19,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	if err == nil {
 		return code
 	}
-	message := err.Error()
+	message := distinctLines(err.Error())
 	if code == exitInterrupted {
 		message = "interrupted"
 	}
@@ -64,6 +65,18 @@ func (a *app) writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
+}
+
+// distinctLines drops lines that an error repeats: of joined errors, the later
+// ones often say that the first one still stands.
+func distinctLines(s string) string {
+	var out []string
+	for line := range strings.SplitSeq(s, "\n") {
+		if !slices.Contains(out, line) {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "\n")
 }
 
 // safeLine replaces control characters but for the newline: a path or an

@@ -77,6 +77,7 @@ func TestFigures(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 1<<20 - 1: "1.0 MiB", 1<<63 - 1: "8192.0 PiB"} {
 		require.Equal(t, want, size(n))
 	}
+	require.Equal(t, "a\nb", distinctLines("a\nb\na"))
 	require.Equal(t, "1 entry", plural(1, "entry"))
 	require.Equal(t, "2,000 entries", plural(2000, "entry"))
 	require.Equal(t, "0 files", plural(0, "file"))
