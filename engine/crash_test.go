@@ -212,8 +212,9 @@ type crasher struct {
 	mem   *vfs.MemFS
 	fs    *hookFS
 	world *world
-	// odds of a clone after a sync, and after any other change, in percent.
-	syncs, others int
+	// odds of a clone, in percent: after a sync, removal or rename, and after
+	// any other change.
+	often, seldom int
 
 	mu      sync.Mutex // guards all below
 	rng     *mathrand.Rand
@@ -222,17 +223,17 @@ type crasher struct {
 	on      bool
 }
 
-func newCrasher(mem *vfs.MemFS, w *world, seed uint64, syncs, others int) *crasher {
-	c := &crasher{mem: mem, world: w, syncs: syncs, others: others, on: true, rng: mathrand.New(mathrand.NewPCG(seed, 7))}
+func newCrasher(mem *vfs.MemFS, w *world, seed uint64, often, seldom int) *crasher {
+	c := &crasher{mem: mem, world: w, often: often, seldom: seldom, on: true, rng: mathrand.New(mathrand.NewPCG(seed, 7))}
 	c.fs = &hookFS{FS: mem, hook: c.after, gone: make(map[string]string)}
 	return c
 }
 
 func (c *crasher) after(op, path string) {
 	c.mu.Lock()
-	odds := c.others
-	if op == "sync" {
-		odds = c.syncs
+	odds := c.seldom
+	if op == "sync" || op == "remove" || op == "rename" {
+		odds = c.often
 	}
 	c.seen++
 	hit := c.on && c.rng.IntN(100) < odds
