@@ -27,13 +27,13 @@ var layers = map[string][]string{
 	// ships may import it.
 	"internal/torture": {"internal", "keyring", "sstable", "wal", "engine", "backup"},
 
-	"keyring":  {"internal"},
-	"sstable":  {"internal", "keyring"},
-	"wal":      {"internal", "keyring"},
-	"engine":   {"internal", "keyring", "sstable", "wal"},
-	"backup":   {"internal", "keyring", "sstable", "wal", "engine"},
-	"bench":    {"internal", "keyring", "sstable", "wal", "engine", "backup"},
-	"cmd":      {"internal", "keyring", "sstable", "wal", "engine", "backup", "bench"},
+	"keyring": {"internal"},
+	"sstable": {"internal", "keyring"},
+	"wal":     {"internal", "keyring"},
+	"engine":  {"internal", "keyring", "sstable", "wal"},
+	"backup":  {"internal", "keyring", "sstable", "wal", "engine"},
+	"bench":   {"internal", "keyring", "sstable", "wal", "engine", "backup"},
+	"cmd":     {"internal", "keyring", "sstable", "wal", "engine", "backup", "bench"},
 }
 
 // thirdParty says which packages of other modules a folder may import. The
