@@ -41,7 +41,7 @@ var layers = map[string][]string{
 // it. Folders outside the core are free.
 var thirdParty = map[string][]string{
 	"internal":           {},
-	"internal/torture":   {pebble, "github.com/google/btree"},
+	"internal/torture":   {pebble, "github.com/anishathalye/porcupine", "github.com/google/btree"},
 	"keyring":            {pebble + "/vfs"},
 	"keyring/passphrase": {pebble + "/vfs", "golang.org/x/crypto/argon2"},
 	"sstable":            {pebble + "/vfs"},
