@@ -91,7 +91,10 @@ func row(round, n int) (key, line string) {
 // behind those, in the order of the input and without a gap.
 func TestKilledImport(t *testing.T) {
 	t.Parallel()
-	const rounds = 8
+	rounds := 8
+	if testing.Short() {
+		rounds = 3
+	}
 	seed := uint64(time.Now().UnixNano())
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	s := newShell(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -60,18 +61,31 @@ func (a *app) putValue(args []string, file string, fromFile bool) ([]byte, error
 			return nil, err
 		}
 		defer f.Close()
-		return readValue(f)
+		info, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		return readValue(f, info.Size())
 	case args[0] == "-":
-		return readValue(a.stdin)
+		return readValue(a.stdin, 0)
 	}
 	return []byte(args[0]), nil
 }
 
-// readValue reads r to its end, but no more than a value may have.
-func readValue(r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, engine.MaxValueLen+1))
-	if err == nil && len(b) > engine.MaxValueLen {
-		err = fmt.Errorf("%w: more than %d bytes", engine.ErrValueTooLarge, engine.MaxValueLen)
+// readValue reads r to its end, but no more than a value may have. The size
+// is what r is said to hold, or 0.
+func readValue(r io.Reader, size int64) ([]byte, error) {
+	tooLarge := fmt.Errorf("%w: more than %d bytes", engine.ErrValueTooLarge, engine.MaxValueLen)
+	if size > engine.MaxValueLen {
+		return nil, tooLarge
 	}
-	return b, err
+	var b bytes.Buffer
+	b.Grow(int(size) + bytes.MinRead) // the end is seen without growing
+	if _, err := b.ReadFrom(io.LimitReader(r, engine.MaxValueLen+1)); err != nil {
+		return nil, err
+	}
+	if b.Len() > engine.MaxValueLen {
+		return nil, tooLarge
+	}
+	return b.Bytes(), nil
 }
