@@ -304,3 +304,27 @@ func TestFaultOpen(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenSyncs: a keyring whose rename is not durable yet is opened, and
+// noted. The power cut that follows must not take it back.
+func TestOpenSyncs(t *testing.T) {
+	t.Parallel()
+	root := newAnchoredRoot("a")
+	mem := prepared(t, root)
+	k := mustOpen(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpRename {
+			require.NoError(t, mem.Rename(op.Path, mem.PathJoin(testDir, fileName(5))))
+			return errorfs.ErrInjected // made, and reported as failed
+		}
+		return nil
+	})), root)
+	require.ErrorIs(t, k.SetStates(t.Context(), ID{7}, nil), ErrPoisoned)
+	require.True(t, k.Journal().IsZero())
+	require.EqualValues(t, 4, root.notes[k.StoreID()].gen)
+
+	r := mustOpen(t, mem, root)
+	require.Equal(t, ID{7}, r.Journal())
+	require.EqualValues(t, 5, root.notes[k.StoreID()].gen)
+	again := mustOpen(t, mem.CrashClone(vfs.CrashCloneCfg{}), root)
+	require.Equal(t, ID{7}, again.Journal())
+}

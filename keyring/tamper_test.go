@@ -573,6 +573,11 @@ func TestFileRules(t *testing.T) {
 		require.ErrorIs(t, err, corrupt.ErrFormat)
 		require.ErrorContains(t, err, want)
 	}
+	b := bytes.Clone(v.file)
+	b[11] = 1
+	_, err := parseFile(b)
+	require.ErrorContains(t, err, "reserved byte is 1")
+
 	// A count that the list does not share.
 	short := s.clone()
 	w := codec.Writer{B: fileHeader(v.k.storeID, s.generation)}
