@@ -91,7 +91,7 @@ func (x *exported) write(ctx context.Context, r reader, w io.Writer, compress bo
 
 // replaceFile has fn write a new file beside path, which then takes its place:
 // whole and durable, or not at all.
-func replaceFile(path string, fn func(io.Writer) error) (err error) {
+func replaceFile(path string, fn func(io.Writer) error) error {
 	info, err := os.Lstat(path)
 	switch {
 	case err == nil && !info.Mode().IsRegular():
@@ -104,20 +104,16 @@ func replaceFile(path string, fn func(io.Writer) error) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	if err := fn(f); err != nil {
-		return err
+	err = fn(f)
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		// The name comes last: if we crash before it, path is what it was.
+		err = os.Rename(f.Name(), path)
 	}
-	// The name comes last: if we crash before it, path is what it was.
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return errors.Join(f.Close(), syncDir(dir))
+	return syncDir(dir)
 }

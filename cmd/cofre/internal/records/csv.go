@@ -64,7 +64,7 @@ func (c *CSV) Next(e *Entry) error {
 	line, _ := c.r.FieldPos(0)
 	c.line = line
 	if len(row) != len(c.fields) {
-		return badLine(int64(line), "%d fields; the header has %d", len(row), len(c.fields))
+		return badLine(int64(line), "number of fields is %d, the header's is %d", len(row), len(c.fields))
 	}
 	value := append(e.Value[:0], '{')
 	for i, field := range row {

@@ -151,7 +151,7 @@ func (x *Export) Next(e *Entry) error {
 		return err
 	}
 	if len(fields) != 2 {
-		return badLine(line, "%d fields; an entry has a key and a value", len(fields))
+		return badLine(line, "number of fields is %d; an entry has a key and a value", len(fields))
 	}
 	key, err := field(fields, "key", line)
 	if err != nil {

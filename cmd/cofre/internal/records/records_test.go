@@ -54,10 +54,10 @@ func TestCSV(t *testing.T) {
 		{name: "header alone", in: "id,name\n"},
 		{name: "ragged", in: "id,name\n1,Ana\n2\n3,a,b\n4,Eva\n",
 			entries: []string{`1={"id":"1","name":"Ana"}`, `4={"id":"4","name":"Eva"}`},
-			bad:     []string{"line 3: 1 fields; the header has 2", "line 4: 3 fields; the header has 2"}},
+			bad:     []string{"line 3: number of fields is 1, the header's is 2", "line 4: number of fields is 3, the header's is 2"}},
 		{name: "ragged behind a field of two lines", in: "id,name\n1,\"a\nb\"\n2\n",
 			entries: []string{`1={"id":"1","name":"a\nb"}`},
-			bad:     []string{"line 4: 1 fields; the header has 2"}},
+			bad:     []string{"line 4: number of fields is 1, the header's is 2"}},
 		{name: "bare quote", in: "id,name\n1,a\"b\n2,c\n",
 			entries: []string{`2={"id":"2","name":"c"}`},
 			bad:     []string{`line 2: column 4: bare " in non-quoted-field`}},
@@ -226,11 +226,11 @@ func TestExportForm(t *testing.T) {
 func TestExportBad(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		`{"key":"a"}`:                             "1 fields",
-		`{"key":"a","value":"b","x":1}`:           "3 fields",
+		`{"key":"a"}`:                             "fields is 1",
+		`{"key":"a","value":"b","x":1}`:           "fields is 3",
 		`{"key":"a","Value":"b"}`:                 `neither "value" nor "value_b64"`,
 		`{"key":1,"value":"b"}`:                   `"key" is not a string`,
-		`{"key":"a","value":null,"":1}`:           "3 fields",
+		`{"key":"a","value":null,"":1}`:           "fields is 3",
 		`{"key":"a","value":"\udfff"}`:            "half a surrogate",
 		`{"key_b64":"YQ=","value":""}`:            `"key_b64" is not base64`,
 		`{"key_b64":"YR==","value":""}`:           `"key_b64" is not base64`,
