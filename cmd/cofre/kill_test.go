@@ -116,7 +116,7 @@ func TestKilledImport(t *testing.T) {
 		require.NoError(t, cmd.Process.Kill())
 		require.Error(t, cmd.Wait())
 
-		if round > 0 || len(s.acked()) > 0 { // killed before the store was made
+		if len(s.acked()) > 0 { // else it may have been killed before there was a table
 			s.check(seed, round)
 		}
 	}
