@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -98,10 +99,13 @@ func keyError(err error) error {
 	return err
 }
 
+// unknownFile is how Pebble speaks of a file that its directory does not hold.
+var unknownFile = regexp.MustCompile(`file ([0-9]+) \(type (sstable|blob)`)
+
 // translate turns Pebble's errors into this package's, once, at the boundary.
 // Pebble's own corruption errors may quote keys; theirs is the class, ours the
 // words.
-func (t *Table) translate(err error) error {
+func (i *instance) translate(err error) error {
 	var c *corrupt.Error
 	switch {
 	case err == nil:
@@ -111,14 +115,16 @@ func (t *Table) translate(err error) error {
 	case errors.As(err, &c):
 		return c
 	case errors.Is(err, os.ErrNotExist):
-		name := "a file of the table"
+		path := i.dir
 		var pe *os.PathError
 		if errors.As(err, &pe) {
-			name = t.store.rel(pe.Path)
+			path = pe.Path
+		} else if m := unknownFile.FindStringSubmatch(err.Error()); m != nil {
+			path = i.table.store.fs.PathJoin(path, m[1]+map[string]string{"sstable": ".sst", "blob": ".blob"}[m[2]])
 		}
-		return corrupt.New(corrupt.ErrMissing, name, -1, "the MANIFEST needs it")
+		return corrupt.New(corrupt.ErrMissing, i.table.store.rel(path), -1, "the MANIFEST needs it")
 	case pebble.IsCorruptionError(err):
-		return corrupt.New(corrupt.ErrFormat, t.store.rel(t.dir), -1, "a structure inside does not parse")
+		return corrupt.New(corrupt.ErrFormat, i.table.store.rel(i.dir), -1, "a structure inside does not parse")
 	case errors.Is(err, pebble.ErrClosed):
 		return ErrClosed
 	}

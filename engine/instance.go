@@ -3,6 +3,9 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/cofredb/cofre/engine/internal/hole"
 	"github.com/cofredb/cofre/engine/internal/sealfs"
+	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
 )
 
@@ -121,7 +125,7 @@ func (i *instance) result(err error) error {
 		return perr
 	}
 	if err != nil {
-		return i.table.translate(err)
+		return i.translate(err)
 	}
 	return nil
 }
@@ -146,7 +150,7 @@ func (i *instance) close(seal func() error) error {
 	}
 	var errs []error
 	if !i.readOnly && i.dirty.Load() && i.err() == nil {
-		errs = append(errs, i.table.translate(i.db.Flush()))
+		errs = append(errs, i.translate(i.db.Flush()))
 	}
 	errs = append(errs, i.db.Close(), i.err())
 	err := errors.Join(errs...)
@@ -220,10 +224,79 @@ func (i *instance) openPebble(o *pebble.Options) (err error) {
 		return &poisoned{cause: herr}
 	}
 	if err != nil {
-		return i.table.translate(err)
+		return i.translate(err)
 	}
 	i.db = db
+	if o.Experimental.ValueSeparationPolicy().Enabled {
+		if err := i.checkBlobs(); err != nil {
+			_ = db.Close()
+			return err
+		}
+	}
 	return nil
+}
+
+// checkBlobs finds that a blob file is gone. Pebble looks at open whether each
+// sorted file is there; of a missing blob it would learn when it reads one of
+// its values. A blob that was rewritten has another number than the one that
+// sorted files know it by, so numbers without a file are an error only where
+// they are more than the files without a number. What that leaves unfound,
+// reads find.
+func (i *instance) checkBlobs() error {
+	// A blob that is live before and after the listing was live meanwhile.
+	before, err := i.liveBlobs()
+	if err != nil || len(before) == 0 {
+		return err
+	}
+	names, err := i.hole.List(i.dir)
+	if err != nil {
+		return i.result(err)
+	}
+	after, err := i.liveBlobs()
+	if err != nil {
+		return err
+	}
+	others := 0
+	for _, n := range names {
+		var number uint64
+		if base, ok := strings.CutSuffix(n, ".blob"); !ok {
+			continue
+		} else if number, err = strconv.ParseUint(base, 10, 64); err != nil {
+			continue
+		}
+		if !before[number] && !after[number] {
+			others++
+		}
+		delete(before, number)
+	}
+	var gone []uint64
+	for number := range before {
+		if after[number] {
+			gone = append(gone, number)
+		}
+	}
+	if len(gone) <= others {
+		return nil
+	}
+	path := i.table.store.fs.PathJoin(i.dir, fmt.Sprintf("%06d.blob", slices.Min(gone)))
+	return corrupt.New(corrupt.ErrMissing, i.table.store.rel(path), -1, "sorted files refer to it")
+}
+
+// liveBlobs are the numbers by which sorted files know blobs.
+func (i *instance) liveBlobs() (map[uint64]bool, error) {
+	levels, err := i.db.SSTables()
+	if err != nil {
+		return nil, i.result(err)
+	}
+	live := make(map[uint64]bool)
+	for _, level := range levels {
+		for _, f := range level {
+			for _, id := range f.GetBlobReferenceFiles() {
+				live[uint64(id)] = true
+			}
+		}
+	}
+	return live, nil
 }
 
 // listener hears what Pebble does in the background. Without a handler of its
@@ -232,10 +305,10 @@ func (i *instance) listener() *pebble.EventListener {
 	log := i.table.store.log.With("table", i.table.id)
 	return &pebble.EventListener{
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			log.Error("corruption", "path", i.table.store.rel(info.Path), "error", i.table.translate(info.Details))
+			log.Error("corruption", "path", i.table.store.rel(info.Path), "error", i.translate(info.Details))
 		},
 		BackgroundError: func(err error) {
-			log.Error("background work failed", "error", i.table.translate(err))
+			log.Error("background work failed", "error", i.translate(err))
 		},
 		FlushEnd:      func(pebble.FlushInfo) { i.stall.look() },
 		CompactionEnd: func(pebble.CompactionInfo) { i.stall.look() },

@@ -103,18 +103,20 @@ func openJournal(ctx context.Context, fs vfs.FS, dir string, ring *keyring.Keyri
 // replay applies a journal that a crash left.
 func (j *journal) replay(id keyring.ID) error {
 	name := "keyring/" + journalPrefix + id.String()
-	f, err := j.fs.Open(j.path(id))
-	if errors.Is(err, os.ErrNotExist) {
+	fi, err := lstat(j.fs, j.path(id))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return corrupt.New(corrupt.ErrMissing, name, -1, "the keyring names it")
+	case err != nil:
+		return err
+	case !fi.Mode().IsRegular():
+		return corrupt.New(corrupt.ErrForeign, name, -1, "is not a regular file: %s", fi.Mode().Type())
 	}
+	f, err := j.fs.Open(j.path(id))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	buf := make([]byte, min(fi.Size(), keyring.HeaderLen))
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, int64(len(buf))), buf); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)

@@ -76,6 +76,9 @@ func (t *Table) makeSnapshot(dir string, s *snapshot) error {
 	defer i.fs.Drop(dir)
 	fs := t.store.fs
 	parent := fs.PathDir(dir)
+	if err := t.store.checkDir(parent); err != nil {
+		return err
+	}
 	if err := t.store.mkdir(parent); err != nil {
 		return err
 	}
@@ -178,6 +181,9 @@ func (t *Table) openSnapshot(keys *keyring.TableKeys, m *metadata, s *snapshot) 
 	if err != nil {
 		return nil, corrupt.New(corrupt.ErrFormat, keyringDir, -1, "snapshot %s: %v", s.ID, err)
 	}
+	if err := t.store.checkDir(t.store.fs.PathJoin(t.dir, snapshotsDir)); err != nil {
+		return nil, err
+	}
 	i := t.newInstance(keys, t.snapshotDir(s.ID), true)
 	if err := i.fs.Preflight(i.dir, seal, true); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -235,7 +241,11 @@ func (t *Table) DropSnapshot(ctx context.Context, name string) error {
 // removeUnlisted removes directories of snapshots that were never completed or
 // are dropped.
 func (t *Table) removeUnlisted(m *metadata) error {
-	for _, id := range t.snapshotDirs() {
+	ids, err := t.snapshotDirs()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
 		if !m.has(id) {
 			if err := t.store.fs.RemoveAll(t.store.fs.PathJoin(t.dir, snapshotsDir, id)); err != nil {
 				return err
@@ -246,15 +256,19 @@ func (t *Table) removeUnlisted(m *metadata) error {
 }
 
 // snapshotDirs are the directories below snapshots/, listed or not.
-func (t *Table) snapshotDirs() []string {
-	names, err := t.store.fs.List(t.store.fs.PathJoin(t.dir, snapshotsDir))
-	if err != nil {
-		return nil // there is none
+func (t *Table) snapshotDirs() ([]string, error) {
+	dir := t.store.fs.PathJoin(t.dir, snapshotsDir)
+	if err := t.store.checkDir(dir); err != nil {
+		return nil, err
+	}
+	names, err := t.store.fs.List(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
 	}
 	return slices.DeleteFunc(names, func(n string) bool {
 		_, err := keyring.ParseID(n)
 		return err != nil
-	})
+	}), nil
 }
 
 // snapshotNames are the names of the table's snapshots; where its key cannot
@@ -262,7 +276,7 @@ func (t *Table) snapshotDirs() []string {
 func (t *Table) snapshotNames() ([]string, error) {
 	m, err := t.metadata(context.Background())
 	if errors.Is(err, ErrKeyInaccessible) {
-		return t.snapshotDirs(), nil
+		return t.snapshotDirs()
 	}
 	if err != nil {
 		return nil, err

@@ -250,6 +250,9 @@ func (s *Store) openJournal(ctx context.Context) (err error) {
 // loadTables makes the handles, and ends what a crash left half done: tables
 // whose creation did not finish go, directories of dropped tables too.
 func (s *Store) loadTables(ctx context.Context) error {
+	if err := s.checkDir(s.path(tablesDir)); err != nil {
+		return err
+	}
 	for _, r := range s.ring.Tables() {
 		if r.State == keyring.TableCreating {
 			if s.opts.Mode == ReadOnly {
@@ -523,22 +526,46 @@ func (s *Store) closeIdle() {
 	}
 }
 
-// walk visits the regular files below dir. What vanishes meanwhile is skipped.
-func walk(fs vfs.FS, dir string, visit func(path string, size int64)) {
-	names, err := fs.List(dir)
-	if err != nil {
-		return
+// lstat describes a file and does not follow a symbolic link, which only the
+// operating system's file system has.
+func lstat(fs vfs.FS, path string) (os.FileInfo, error) {
+	if vfs.Root(fs) == vfs.Default {
+		return os.Lstat(path)
 	}
-	slices.Sort(names)
-	for _, n := range names {
-		p := fs.PathJoin(dir, n)
-		fi, err := fs.Stat(p)
-		switch {
-		case err != nil:
-		case fi.IsDir():
-			walk(fs, p, visit)
-		case fi.Mode().IsRegular():
-			visit(p, fi.Size())
+	return fs.Stat(path)
+}
+
+// checkDir refuses what is in the place of a directory of the store: a link
+// would lead elsewhere, a FIFO would hang. What is not there is no error.
+func (s *Store) checkDir(path string) error {
+	fi, err := lstat(s.fs, path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !fi.IsDir():
+		return corrupt.New(corrupt.ErrForeign, s.rel(path), -1, "is no directory: %s", fi.Mode().Type())
+	}
+	return nil
+}
+
+// walk visits the regular files at path and below. It follows no link. What
+// vanishes meanwhile is skipped.
+func walk(fs vfs.FS, path string, visit func(path string, size int64)) {
+	fi, err := lstat(fs, path)
+	switch {
+	case err != nil:
+	case fi.Mode().IsRegular():
+		visit(path, fi.Size())
+	case fi.IsDir():
+		names, err := fs.List(path)
+		if err != nil {
+			return
+		}
+		slices.Sort(names)
+		for _, n := range names {
+			walk(fs, fs.PathJoin(path, n), visit)
 		}
 	}
 }

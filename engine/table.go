@@ -173,7 +173,7 @@ func (s *Store) isClosed() bool {
 func (t *Table) newFS(keys *keyring.TableKeys) (*hole.FS, *sealfs.FS) {
 	sealed := sealfs.New(sealfs.Config{
 		Base: t.store.fs, StoreID: t.store.ID(), TableID: t.id, Incarnation: keys.Incarnation(),
-		Keys: keys, UnitSize: t.store.opts.UnitSize, Suite: t.store.opts.suite,
+		Keys: keys, UnitSize: t.store.opts.UnitSize, MaxFormat: uint64(pebbleFormat), Suite: t.store.opts.suite,
 		Logger: t.store.log, Rel: t.store.rel,
 	})
 	return hole.New(sealed, nil), sealed

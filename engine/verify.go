@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 
@@ -50,7 +51,7 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 		}
 	}
 	names, err := s.fs.List(s.path(tablesDir))
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // of a table that is not there it is told above
 		return &v.rep, err
 	}
 	for _, n := range names {
@@ -126,7 +127,11 @@ func (v *verifier) table(ctx context.Context, t *Table) {
 		}
 		v.directory(ctx, t, keys, m, t.snapshotDir(s.ID), seal)
 	}
-	for _, id := range t.snapshotDirs() {
+	ids, err := t.snapshotDirs()
+	if err != nil {
+		v.fault(t.dir, err)
+	}
+	for _, id := range ids {
 		if !m.has(id) {
 			v.warn(t.store.fs.PathJoin(t.dir, snapshotsDir, id), "a snapshot that was never completed; the next open removes it")
 		}
@@ -149,6 +154,9 @@ func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableK
 	if pre != nil {
 		fault(dir, t.preflightError(pre))
 	}
+	if t.store.checkDir(dir) != nil {
+		return // said by Preflight
+	}
 	names, err := t.store.fs.List(dir)
 	if err != nil {
 		return // said by Preflight
@@ -166,11 +174,17 @@ func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableK
 			v.rep.Files++
 			v.rep.Bytes += fi.Size()
 		}
-		switch fs.VerifyFile(path, func(err error) { fault(path, err) }) {
-		case sealfs.Orphan:
-			if pre == nil {
-				v.warn(path, "nothing refers to it")
-			}
+		var faults []error
+		verdict := fs.VerifyFile(path, func(err error) { faults = append(faults, err) })
+		if verdict == sealfs.Orphan && pre == nil {
+			// Whoever can write the disk can put a file here. Nothing reads it.
+			v.warn(path, "nothing refers to it")
+			continue
+		}
+		for _, err := range faults {
+			fault(path, err)
+		}
+		switch verdict {
 		case sealfs.Leftover:
 			v.warn(path, "a crash left it; the next open removes it")
 		case sealfs.Unknown:
@@ -188,6 +202,6 @@ func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableK
 		return
 	}
 	if err := i.db.Close(); err != nil {
-		fault(dir, t.translate(err))
+		fault(dir, i.translate(err))
 	}
 }

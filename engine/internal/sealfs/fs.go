@@ -54,6 +54,7 @@ type Config struct {
 	Keys        keyring.DataKeys
 	UnitSize    uint32     // of new tables; 0 is sstable.DefaultUnitSize
 	Suite       aead.Suite // nil outside tests
+	MaxFormat   uint64     // the highest of Pebble's format versions that may be found; 0 is any
 	Logger      *slog.Logger
 	// Rel turns a path into the one that errors show. nil: as it is.
 	Rel func(path string) string
@@ -152,6 +153,11 @@ func (fs *FS) newIdentity(fn fileName) (keyring.Identity, *keyring.DataKey, erro
 	return id, key, err
 }
 
+// maxLog bounds a log, in bytes: twice what the largest batch takes, 4 GiB. A
+// file can be made longer at no cost, and all of it would be searched for the
+// log's end.
+const maxLog = 8 << 30
+
 // An opened file: its header checked against its name, its key unwrapped. The
 // header's tag is not checked yet.
 type opened struct {
@@ -166,6 +172,9 @@ func (fs *FS) open(name string, fn fileName, opts ...vfs.OpenOption) (*opened, e
 	fi, err := fs.regular(name)
 	if err != nil {
 		return nil, err
+	}
+	if !fn.kind.Random() && fi.Size() > maxLog {
+		return nil, corrupt.New(corrupt.ErrFormat, fs.rel(name), -1, "%d bytes are more than a log can have", fi.Size())
 	}
 	f, err := fs.cfg.Base.Open(name, opts...)
 	if err != nil {

@@ -289,7 +289,8 @@ func (fs *FS) openOptions(name string, fn fileName) (vfs.File, error) {
 		ended = bytes.Equal(fr.Note, endMark)
 	}
 	if !ended {
-		return fail(corrupt.New(corrupt.ErrMissing, fs.rel(name), o.size, "the end mark is not there: the file was cut"))
+		end, _, _ := r.End()
+		return fail(corrupt.New(corrupt.ErrMissing, fs.rel(name), end, "from here on nothing opens, and the end mark is not there"))
 	}
 	f := &optionsReader{File: o.file}
 	f.Reader.Reset(text)

@@ -1,6 +1,7 @@
 package sealfs
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -73,6 +74,64 @@ func number(base, prefix, suffix string) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	return n, err == nil
+}
+
+// maxNumber bounds the numbers of files. Pebble goes on from the highest number
+// that it sees in a directory; one near the end of uint64 would make it begin
+// again at 0, over the files that are there.
+const maxNumber = 1 << 56
+
+// String is the one name that Pebble gives to a file of this class, kind and
+// number. It reads others too (7.sst), and would take them for the same file.
+func (fn fileName) String() string {
+	switch fn.class {
+	case classTable:
+		if fn.kind == keyring.KindBlob {
+			return fmt.Sprintf("%06d.blob", fn.number)
+		}
+		return fmt.Sprintf("%06d.sst", fn.number)
+	case classLog:
+		return fmt.Sprintf("%06d.log", fn.number)
+	case classManifest:
+		return fmt.Sprintf("MANIFEST-%06d", fn.number)
+	case classOptions:
+		return fmt.Sprintf("OPTIONS-%06d", fn.number)
+	}
+	return ""
+}
+
+// temporaryName is the name of an OPTIONS file until it is whole.
+func (fn fileName) temporaryName() string { return fmt.Sprintf("temporary.%06d.dbtmp", fn.number) }
+
+// checkName tells what is wrong with a name in a directory that Pebble is to
+// open, where Pebble would read the name and never gives it.
+func checkName(base string) string {
+	fn := parseName(base)
+	switch fn.class {
+	case classUnknown:
+		// With a second directory for logs, Pebble names their parts so; a part
+		// in the first one would be replayed behind the log.
+		if n, ok := strings.CutSuffix(base, ".log"); ok {
+			log, part, ok := strings.Cut(n, "-")
+			if ok && digits(log) && digits(part) {
+				return "a part of a log, and logs here have none"
+			}
+		}
+		return ""
+	case classMarker, classLock, classPending:
+		return ""
+	}
+	if fn.number > maxNumber {
+		return "no file has so high a number"
+	}
+	if base != fn.String() && !(fn.class == classOptions && base == fn.temporaryName()) {
+		return "not the name of file " + strconv.FormatUint(fn.number, 10)
+	}
+	return ""
+}
+
+func digits(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 // A marker is a marker file's name taken apart: marker.<name>.<iter>.<value>.

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -79,6 +78,12 @@ func (p *preflight) fault(class error, base string, format string, args ...any) 
 
 // list takes in the directory.
 func (p *preflight) list() error {
+	// A link is not followed and a FIFO does not hang.
+	if fi, err := p.fs.lstat(p.path); err != nil {
+		return err
+	} else if !fi.IsDir() {
+		return corrupt.New(corrupt.ErrForeign, p.fs.rel(p.path), -1, "is no directory: %s", fi.Mode().Type())
+	}
 	names, err := p.fs.cfg.Base.List(p.path)
 	if err != nil {
 		return err
@@ -86,6 +91,9 @@ func (p *preflight) list() error {
 	p.markers = make(map[string]marker)
 	p.manifestNames = make(map[uint64]string)
 	for _, n := range names {
+		if fault := checkName(n); fault != "" {
+			return p.fault(corrupt.ErrForeign, n, "%s", fault)
+		}
 		fn := p.fs.parse(n)
 		switch fn.class {
 		case classPending:
@@ -122,6 +130,10 @@ func (p *preflight) list() error {
 			return p.fault(corrupt.ErrMissing, "marker."+m, "the %s marker of an existing table is gone", m)
 		}
 	}
+	f := p.markers[markerFormat]
+	if most := p.fs.cfg.MaxFormat; most != 0 && parseFormat(f.value) > most {
+		return p.fault(corrupt.ErrVersion, "marker."+markerFormat, "format %s, this build knows %d", f.value, most)
+	}
 	return nil
 }
 
@@ -131,23 +143,23 @@ func (p *preflight) compare() error {
 	if !slices.Equal(p.markerNames, p.seal.Markers) {
 		return p.fault(corrupt.ErrRollback, "marker", "markers are %v, at the last close they were %v", p.markerNames, p.seal.Markers)
 	}
-	if err := p.compareEnds(p.manifestNames, p.seal.Manifests); err != nil {
+	if err := p.compareEnds(p.manifestNames, p.seal.Manifests, classManifest); err != nil {
 		return err
 	}
 	names := make(map[uint64]string)
 	for _, l := range p.logs {
 		names[l.fn.number] = l.name
 	}
-	return p.compareEnds(names, p.seal.Logs)
+	return p.compareEnds(names, p.seal.Logs, classLog)
 }
 
-func (p *preflight) compareEnds(names map[uint64]string, ends []End) error {
+func (p *preflight) compareEnds(names map[uint64]string, ends []End, c class) error {
 	sealed := make(map[uint64]bool)
 	for _, e := range ends {
 		sealed[e.Number] = true
 		name, ok := names[e.Number]
 		if !ok {
-			return p.fault(corrupt.ErrMissing, fmt.Sprintf("%06d", e.Number), "a log or MANIFEST of this number was there at the last close")
+			return p.fault(corrupt.ErrMissing, fileName{class: c, number: e.Number}.String(), "was there at the last close")
 		}
 		fi, err := p.fs.regular(p.at(name))
 		if err != nil {
@@ -233,10 +245,16 @@ func (p *preflight) manifest() error {
 	}
 	p.minUnflushed = minUnflushedLog(edits)
 	self := wal.Segment{Number: fn.number, FileID: o.header.Identity.FileID, Frames: r.Frames()}
+	end, dropped, _ := r.End()
+	e = expectation{fileID: self.FileID, final: self.Frames}
+	if r.Torn() {
+		if e, err = p.dropTail(base, e, end, dropped); err != nil {
+			return err
+		}
+	}
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
-	p.d.expectM[fn.number] = expectation{fileID: self.FileID, final: self.Frames}
-	end, _, _ := r.End()
+	p.d.expectM[fn.number] = e
 	p.d.manifests[fn.number] = End{self, end}
 	p.d.manifest = self
 	p.d.named = self
@@ -309,6 +327,8 @@ func (p *preflight) chain() error {
 		expect[l.fn.number] = e
 		prev := l.past.Previous
 		switch {
+		case i > 0 && prev.Number > needed[i-1].fn.number && prev.Number < l.fn.number:
+			return p.missingLog(prev.Number, "log %d follows it and the MANIFEST needs it", l.fn.number)
 		case i > 0 && (prev.Number != needed[i-1].fn.number || prev.FileID != needed[i-1].self.FileID):
 			return p.fault(corrupt.ErrForeign, l.name, "follows log %d (file %s), but before it lies log %d (file %s)",
 				prev.Number, prev.FileID, needed[i-1].fn.number, needed[i-1].self.FileID)
@@ -317,12 +337,12 @@ func (p *preflight) chain() error {
 			pe.final = prev.Frames
 			expect[prev.Number] = pe
 		case !prev.FileID.IsZero() && prev.Number >= p.minUnflushed:
-			return p.fault(corrupt.ErrMissing, fmt.Sprintf("%06d.log", prev.Number), "log %d follows it and the MANIFEST needs it", l.fn.number)
+			return p.missingLog(prev.Number, "log %d follows it and the MANIFEST needs it", l.fn.number)
 		}
 	}
 	for n, s := range p.attested {
 		if n >= p.minUnflushed && byNumber[n] == nil && s.Frames > 0 {
-			return p.fault(corrupt.ErrMissing, fmt.Sprintf("%06d.log", n), "the MANIFEST needs it and names %d durable frames", s.Frames)
+			return p.missingLog(n, "the MANIFEST needs it and names %d durable frames", s.Frames)
 		}
 	}
 	if p.seal != nil {
@@ -355,6 +375,10 @@ func (p *preflight) chain() error {
 	return p.count(needed)
 }
 
+func (p *preflight) missingLog(n uint64, format string, args ...any) error {
+	return p.fault(corrupt.ErrMissing, fileName{class: classLog, number: n}.String(), format, args...)
+}
+
 func (p *preflight) byNumber(n uint64) *peeked {
 	for _, l := range p.logs {
 		if l.fn.number == n {
@@ -384,14 +408,18 @@ func (p *preflight) count(needed []*peeked) error {
 		if err != io.EOF {
 			return err
 		}
+		e := expectation{fileID: s.FileID, final: s.Frames}
 		if torn {
 			if err := p.keepTail(l, end, dropped); err != nil {
+				return err
+			}
+			if e, err = p.dropTail(l.name, e, end, dropped); err != nil {
 				return err
 			}
 		}
 		p.d.mu.Lock()
 		p.d.logs[s.Number] = End{s, end}
-		p.d.expect[s.Number] = expectation{fileID: s.FileID, final: s.Frames}
+		p.d.expect[s.Number] = e
 		p.d.previous = s
 		p.d.mu.Unlock()
 	}
@@ -435,6 +463,18 @@ func (p *preflight) keepTail(l *peeked, end, dropped int64) error {
 	}
 	_, err = io.Copy(dst, io.NewSectionReader(src, end, min(dropped, maxTail)))
 	return errors.Join(err, dst.Close())
+}
+
+// dropTail takes away what a torn log or MANIFEST has behind its end, so that
+// the end that others will name of it holds: a frame that was never synced,
+// behind one that the power cut took, is no longer there to contradict it. If
+// we crash here, less of the tail is left. A reader of the store leaves it, and
+// does not demand that there is none.
+func (p *preflight) dropTail(base string, e expectation, end, dropped int64) (expectation, error) {
+	if p.readOnly {
+		return expectation{fileID: e.fileID, attested: e.final}, nil
+	}
+	return e, p.fs.cut(p.at(base), end, dropped)
 }
 
 // sync makes what is in the page cache of a file durable.

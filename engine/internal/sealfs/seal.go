@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/cofredb/cofre/internal/codec"
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/wal"
@@ -192,9 +194,28 @@ func (fs *FS) sealEnd(d *dir, name string, fn fileName) (End, error) {
 		e.Size = 0 // this file system cannot cut
 		return e, nil
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY, 0)
-	if err != nil {
-		return e, err
+	return e, fs.cut(name, e.Size, 0)
+}
+
+// cut takes away all that a file has from end on, durably. Where the file
+// system cannot, it writes zeros over as many bytes as the caller names.
+func (fs *FS) cut(name string, end, used int64) error {
+	if fs.os {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Truncate(end), f.Sync(), f.Close())
 	}
-	return e, errors.Join(f.Truncate(e.Size), f.Sync(), f.Close())
+	f, err := fs.cfg.Base.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, min(used, 1<<20))
+	for used > 0 && err == nil {
+		n := min(used, int64(len(zeros)))
+		_, err = f.WriteAt(zeros[:n], end)
+		end, used = end+n, used-n
+	}
+	return errors.Join(err, f.Sync(), f.Close())
 }

@@ -1,0 +1,400 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cofredb/cofre/keyring"
+)
+
+// A frame of a log, by its place in the file.
+type frame struct{ from, to int }
+
+// frames finds the frames of a log by what they show in the clear: segment
+// tag (8), index (8), length (4); then nonce, payload and tag.
+func (v *victim) frames(name string) (fs []frame) {
+	b := v.read(name)
+	if len(b) < keyring.HeaderLen+20 {
+		return nil
+	}
+	tag := b[keyring.HeaderLen:][:8]
+	for at := keyring.HeaderLen; at+48 <= len(b) && bytes.Equal(b[at:at+8], tag); {
+		n := int(b[at+16])<<24 | int(b[at+17])<<16 | int(b[at+18])<<8 | int(b[at+19])
+		if at+48+n > len(b) {
+			break
+		}
+		fs = append(fs, frame{at, at + 48 + n})
+		at += 48 + n
+	}
+	require.NotEmpty(v.t, fs)
+	return fs
+}
+
+// logs are a table's logs, oldest first.
+func (v *victim) logs(table string) []string {
+	names := v.glob(v.tableDir(table) + "/*.log")
+	slices.Sort(names)
+	require.NotEmpty(v.t, names)
+	return names
+}
+
+func (v *victim) lastLog(table string) string {
+	names := v.logs(table)
+	v.mark(names[len(names)-1])
+	return names[len(names)-1]
+}
+
+// innerLog is a log that another one follows.
+func (v *victim) innerLog() string {
+	names := v.logs(rowsTable)
+	require.Greater(v.t, len(names), 1)
+	name := names[v.rng.IntN(len(names)-1)]
+	v.mark(name)
+	return name
+}
+
+// synced are the frames of a log that a later frame attests.
+func (v *victim) synced(name string) []frame {
+	fs := v.frames(name)
+	if name == v.w.unsynced {
+		n := slices.IndexFunc(fs, func(f frame) bool { return int64(f.to) > v.w.unsyncedFrom })
+		return fs[:n]
+	}
+	return fs[:len(fs)-1]
+}
+
+// manifest is the MANIFEST in force.
+func (v *victim) manifest(table string) string {
+	names := v.glob(v.tableDir(table) + "/marker.manifest.*")
+	require.Len(v.t, names, 1)
+	name := v.tableDir(table) + "/" + names[0][strings.Index(names[0], "MANIFEST-"):]
+	v.mark(name)
+	return name
+}
+
+// splice replaces the bytes of a file from from to to.
+func (v *victim) splice(name string, from, to int, with ...[]byte) {
+	b := v.read(name)
+	v.offset = int64(from)
+	v.write(name, slices.Concat(b[:from], bytes.Join(with, nil), b[to:]))
+}
+
+func logAttacks() []attack {
+	busy := func(v *victim) string { return v.lastLog(rowsTable) }
+	remove := func(v *victim, name string) { require.NoError(v.t, os.Remove(v.path(name))) }
+	row := func(name string, clean, crashed, deep requirement, tamper func(*victim)) attack {
+		return attack{name: "log: " + name, clean: clean, crashed: crashed, deep: deep, tamper: tamper}
+	}
+	var no requirement
+	flipFrame := func(v *victim, name string, f frame) { v.flip(name, f.from, f.to) }
+	return append(controlled(
+		row("bit flipped in the middle, valid frames behind", no, mustOpenV, mustOpenV, func(v *victim) {
+			name := busy(v)
+			fs := v.synced(name)
+			f := fs[v.rng.IntN(len(fs))]
+			v.flip(name, f.from+32, f.to) // payload and tag
+			v.offset = int64(f.from)
+		}),
+		row("bit flipped in one that is not the last", no, no, mustOpenV, func(v *victim) {
+			name := v.innerLog()
+			fs := v.frames(name)
+			f := fs[v.rng.IntN(len(fs))]
+			v.flip(name, f.from+32, f.to)
+			v.offset = int64(f.from)
+		}),
+		row("bit flipped in a frame, closed cleanly", mustOpenV, no, no, func(v *victim) {
+			name := v.lastLog(v.anyTable())
+			fs := v.frames(name)
+			f := fs[v.rng.IntN(len(fs))]
+			v.flip(name, f.from+32, f.to)
+		}),
+	),
+		row("bit flipped in header or frame 0", mustOpenV, mustOpenV, mustOpenV, func(v *victim) {
+			name := v.lastLog(v.anyTable())
+			v.flip(name, 0, v.frames(name)[0].to)
+		}),
+		row("bit flipped in a frame's clear part", no, mustOpenV, mustOpenV, func(v *victim) {
+			name := busy(v)
+			fs := v.synced(name)
+			f := fs[v.rng.IntN(len(fs))]
+			v.flip(name, f.from, f.from+20)
+			v.offset = int64(f.from)
+		}),
+		row("bit flipped in the last frame", mustOpenV, mustPrefix, mustPrefix, func(v *victim) {
+			name := v.lastLog(v.anyTable())
+			fs := v.frames(name)
+			flipFrame(v, name, fs[len(fs)-1])
+		}),
+		row("cut at the border of a frame", mustOpenV, mustPrefix, mustPrefix, func(v *victim) {
+			name := v.lastLog(v.anyTable())
+			fs := v.frames(name)
+			v.cut(name, fs[1+v.rng.IntN(len(fs)-1)].from)
+		}),
+		row("cut inside a frame", mustOpenV, mustPrefix, mustPrefix, func(v *victim) {
+			name := v.lastLog(v.anyTable())
+			fs := v.frames(name)
+			f := fs[1+v.rng.IntN(len(fs)-1)]
+			v.cut(name, f.from+1+v.rng.IntN(f.to-f.from-1))
+		}),
+		row("cut inside header or frame 0, emptied", mustOpenV, mustOpenV, mustOpenV, func(v *victim) {
+			name := v.lastLog(v.anyTable())
+			v.cut(name, max(0, v.rng.IntN(2*v.frames(name)[0].to)-v.frames(name)[0].to))
+		}),
+		row("tail zeroed", mustOpenV, mustPrefix, mustPrefix, func(v *victim) {
+			name := v.lastLog(v.anyTable())
+			fs := v.frames(name)
+			b := v.read(name)
+			f := fs[1+v.rng.IntN(len(fs)-1)]
+			clear(b[f.from:])
+			v.offset = int64(f.from)
+			v.write(name, b)
+		}),
+		row("all zeros", mustOpenV, mustOpenV, mustOpenV, func(v *victim) {
+			name := v.lastLog(v.anyTable())
+			v.write(name, make([]byte, len(v.read(name))))
+		}),
+		row("deleted", mustOpenV, mustPrefix, mustPrefix, func(v *victim) { remove(v, v.lastLog(v.anyTable())) }),
+		row("not the last: cut at the border of a frame", no, no, mustOpenV, func(v *victim) {
+			name := v.innerLog()
+			fs := v.frames(name)
+			v.cut(name, fs[1+v.rng.IntN(len(fs)-1)].from)
+		}),
+		row("not the last: emptied", no, no, mustOpenV, func(v *victim) { v.cut(v.innerLog(), 0) }),
+		row("not the last: tail zeroed", no, no, mustOpenV, func(v *victim) {
+			name := v.innerLog()
+			fs := v.frames(name)
+			b := v.read(name)
+			clear(b[fs[1+v.rng.IntN(len(fs)-1)].from:])
+			v.write(name, b)
+		}),
+		row("not the last: deleted", no, no, mustOpenV, func(v *victim) { remove(v, v.innerLog()) }),
+		row("all but the last deleted", no, no, requirement{verdict: failsOpen, loose: true}, func(v *victim) {
+			names := v.logs(rowsTable)
+			v.mark(names...)
+			for _, n := range names[:len(names)-1] {
+				remove(v, n)
+			}
+		}),
+		row("frame removed from the middle", mustOpen, mustOpenV, mustOpenV, func(v *victim) {
+			name := busy(v)
+			fs := v.frames(name)
+			f := fs[v.rng.IntN(len(fs)-1)]
+			v.splice(name, f.from, f.to)
+		}),
+		row("two frames reordered", no, mustOpenV, mustOpenV, func(v *victim) {
+			name := busy(v)
+			fs, b := v.frames(name), v.read(name)
+			i := v.rng.IntN(len(fs) - 2)
+			j := i + 1 + v.rng.IntN(len(fs)-1-i)
+			v.splice(name, fs[i].from, fs[j].to, b[fs[j].from:fs[j].to], b[fs[i].to:fs[j].from], b[fs[i].from:fs[i].to])
+		}),
+		row("frames replayed at the end", mustOpenV, mustOpenV, mustOpenV, func(v *victim) {
+			name := busy(v)
+			fs, b := v.frames(name), v.read(name)
+			i := v.rng.IntN(len(fs))
+			j := i + 1 + v.rng.IntN(len(fs)-i)
+			v.splice(name, len(b), len(b), b[fs[i].from:fs[j-1].to])
+		}),
+		row("a frame put over another", no, mustOpenV, mustOpenV, func(v *victim) {
+			name := busy(v)
+			fs, b := v.synced(name), v.read(name)
+			i := v.rng.IntN(len(fs) - 1)
+			j := i + 1 + v.rng.IntN(len(fs)-1-i)
+			v.splice(name, fs[j].from, fs[j].to, b[fs[i].from:fs[i].to])
+		}),
+		row("frames of another log appended", mustOpenV, mustNothing, mustNothing, func(v *victim) {
+			name := busy(v)
+			other := v.logs(twinsTable)[0]
+			fs := v.frames(other)
+			v.write(name, append(v.read(name), v.read(other)[fs[0].from:]...))
+		}),
+		row("an old one put back under its name", mustOpen, mustNothing, mustNothing, func(v *victim) {
+			old := v.oldLogs(rowsTable)
+			name := old[v.rng.IntN(len(old))]
+			v.mark(name)
+			v.write(name, v.oldest(name))
+		}),
+		row("an old one put back under the last one's name", mustOpenV, mustOpenV, mustOpenV, func(v *victim) {
+			old := v.oldLogs(rowsTable)
+			v.write(busy(v), v.oldest(old[v.rng.IntN(len(old))]))
+		}),
+		row("an old one put back as the next", mustOpen, mustOpen, mustOpen, func(v *victim) {
+			old := v.oldLogs(rowsTable)
+			name := v.sibling(busy(v), fmt.Sprintf("%06d.log", 60+v.rng.IntN(100)))
+			v.paths = []string{name}
+			v.write(name, v.oldest(old[v.rng.IntN(len(old))]))
+		}),
+		row("a second segment of the last, as of another disk", mustOpen, mustOpen, mustOpen, func(v *victim) {
+			name := busy(v)
+			v.paths = []string{strings.TrimSuffix(name, ".log") + fmt.Sprintf("-%03d.log", 1+v.rng.IntN(9))}
+			v.write(v.paths[0], v.read(name))
+		}),
+		row("a second name of the last", mustOpen, mustOpen, mustOpen, func(v *victim) {
+			name := busy(v)
+			v.paths = []string{v.sibling(name, strings.TrimLeft(filepath.Base(name), "0"))}
+			v.write(v.paths[0], v.read(name))
+		}),
+		row("an older state of the last put back", no, mustPrefix, mustPrefix, func(v *victim) {
+			name := busy(v)
+			if b := v.w.older["opened again"][name]; b != nil && !bytes.Equal(b, v.read(name)) {
+				v.write(name, b)
+				return
+			}
+			fs := v.frames(name)
+			v.cut(name, fs[1+v.rng.IntN(len(fs)-1)].from)
+		}),
+		row("power cut: a later unsynced frame kept, an earlier one lost", no, no, mustNothing, func(v *victim) {
+			name := busy(v)
+			fs := v.frames(name)
+			fs = fs[len(v.synced(name)):]
+			require.Greater(v.t, len(fs), 2)
+			f := fs[v.rng.IntN(len(fs)-1)]
+			b := v.read(name)
+			if v.rng.IntN(2) == 0 {
+				clear(b[f.from:f.to])
+			} else {
+				clear(b[f.from+512-f.from%512 : f.to]) // a torn one
+			}
+			v.write(name, b)
+		}),
+		row("stuffed with segment tags", mustOpenV, mustNothing, mustNothing, func(v *victim) {
+			name := busy(v)
+			b := v.read(name)
+			fs := v.frames(name)
+			head := slices.Clone(b[fs[0].from:][:20])
+			copy(head[8:], []byte{0, 0, 0, 0, 0, 0, 0, 200})
+			for v.rng.IntN(1000) > 0 || len(b) < 1<<20 {
+				n := 21 + v.rng.IntN(1<<10)
+				head[18], head[19] = byte(n>>8), byte(n)
+				b = append(b, head...)
+			}
+			v.write(name, append(b, make([]byte, 2<<10)...))
+		}),
+	)
+}
+
+// oldLogs are the names of logs that were removed since.
+func (v *victim) oldLogs(table string) (names []string) {
+	for _, moment := range v.w.older {
+		for n := range moment {
+			if ok, _ := filepath.Match(v.tableDir(table)+"/*.log", n); ok && len(v.glob(n)) == 0 && !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+	}
+	require.NotEmpty(v.t, names)
+	slices.Sort(names)
+	return names
+}
+
+func (v *victim) oldest(name string) []byte {
+	for _, moment := range []string{"early", "closed once", "opened again"} {
+		if b := v.w.older[moment][name]; b != nil {
+			return b
+		}
+	}
+	v.t.Fatal("no older ", name)
+	return nil
+}
+
+func manifestAttacks() []attack {
+	remove := func(v *victim, name string) { require.NoError(v.t, os.Remove(v.path(name))) }
+	loose := requirement{verdict: failsOpen, loose: true}
+	doc := requirement{verdict: documented, loose: true}
+	row := func(name string, clean, crashed requirement, tamper func(*victim)) attack {
+		return attack{name: name, clean: clean, crashed: crashed, deep: crashed, tamper: tamper}
+	}
+	rename := func(pattern, from, to string) func(*victim) {
+		return func(v *victim) {
+			name := v.pick(pattern)
+			require.Contains(v.t, name, from)
+			require.NoError(v.t, os.Rename(v.path(name), v.path(strings.Replace(name, from, to, 1))))
+		}
+	}
+	return append(controlled(
+		row("MANIFEST: bit flipped", mustOpenV, doc, func(v *victim) {
+			name := v.manifest(v.anyTable())
+			fs := v.frames(name)
+			f := fs[v.rng.IntN(len(fs))]
+			v.flip(name, f.from+32, f.to)
+		}),
+	),
+		row("MANIFEST: bit flipped in header or frame 0", mustOpenV, mustOpenV, func(v *victim) {
+			name := v.manifest(v.anyTable())
+			v.flip(name, 0, v.frames(name)[0].to)
+		}),
+		row("MANIFEST: last records cut, or an older copy put back", mustOpenV, doc, func(v *victim) {
+			name := v.manifest(v.anyTable())
+			fs := v.frames(name)
+			v.cut(name, fs[1+v.rng.IntN(len(fs)-1)].from)
+		}),
+		row("MANIFEST: cut inside a record", mustOpenV, doc, func(v *victim) {
+			name := v.manifest(v.anyTable())
+			fs := v.frames(name)
+			f := fs[1+v.rng.IntN(len(fs)-1)]
+			v.cut(name, f.from+1+v.rng.IntN(f.to-f.from-1))
+		}),
+		row("MANIFEST: record removed from the middle", mustOpenV, mustOpenV, func(v *victim) {
+			name := v.manifest(v.anyTable())
+			fs := v.frames(name)
+			f := fs[v.rng.IntN(len(fs)-1)]
+			v.splice(name, f.from, f.to)
+		}),
+		row("MANIFEST: deleted", mustOpenV, mustOpenV, func(v *victim) { remove(v, v.manifest(v.anyTable())) }),
+		row("MANIFEST: emptied", mustOpenV, mustOpenV, func(v *victim) { v.cut(v.manifest(v.anyTable()), 0) }),
+		row("MANIFEST: of the other table", mustOpenV, mustOpenV, func(v *victim) {
+			name := v.manifest(v.anyTable())
+			b := v.read(v.glob(v.tableDir(theOther(v.table)) + "/MANIFEST-*")[0])
+			v.write(name, b)
+		}),
+		row("MANIFEST: the one before it, bit flipped", requirement{verdict: losesNothing, verify: true}, mustNothing, func(v *victim) {
+			names := v.glob(v.tableDir(v.anyTable()) + "/MANIFEST-*")
+			require.Len(v.t, names, 2)
+			v.mark(slices.Min(names))
+			v.flip(v.paths[0], 0, -1)
+		}),
+		row("marker: deleted", loose, loose, func(v *victim) { remove(v, v.pick("marker.*")) }),
+		row("marker: all deleted", loose, loose, func(v *victim) {
+			v.table = v.anyTable()
+			for _, n := range v.glob(v.tableDir(v.table) + "/marker.*") {
+				remove(v, n)
+			}
+		}),
+		row("marker: renamed to an older MANIFEST", loose, loose, func(v *victim) {
+			table := v.anyTable()
+			names := v.glob(v.tableDir(table) + "/MANIFEST-*")
+			require.Len(v.t, names, 2)
+			name := v.glob(v.tableDir(table) + "/marker.manifest.*")[0]
+			v.mark(name)
+			to := strings.Replace(name, filepath.Base(slices.Max(names)), filepath.Base(slices.Min(names)), 1)
+			require.NotEqual(v.t, name, to)
+			require.NoError(v.t, os.Rename(v.path(name), v.path(to)))
+		}),
+		row("marker: a newer one that names an older MANIFEST", loose, loose, func(v *victim) {
+			table := v.anyTable()
+			old := filepath.Base(slices.Min(v.glob(v.tableDir(table) + "/MANIFEST-*")))
+			n := []string{"000009", "18446744073709551615"}[v.rng.IntN(2)]
+			v.mark(v.tableDir(table) + "/marker.manifest." + n + "." + old)
+			v.write(v.paths[0], nil)
+		}),
+		row("marker: renamed to a MANIFEST that is not there", loose, loose, func(v *victim) {
+			name := v.pick("marker.manifest.*")
+			require.NoError(v.t, os.Rename(v.path(name), v.path(name[:len(name)-3]+"999")))
+		}),
+		row("marker: renamed to what is no MANIFEST", loose, loose, func(v *victim) {
+			name := v.pick("marker.manifest.*")
+			to := v.sibling(name, "marker.manifest.000009."+[]string{"x", "000001.log", "MANIFEST-", ""}[v.rng.IntN(4)])
+			require.NoError(v.t, os.Rename(v.path(name), v.path(to)))
+		}),
+		row("marker: an older format version", loose, loose, rename("marker.format-version.*", ".024", ".013")),
+		row("marker: a newer format version", loose, loose, rename("marker.format-version.*", ".024", ".099")),
+		row("marker: no format version", loose, loose, rename("marker.format-version.*", ".024", ".xyz")),
+		row("marker: not empty", loose, loose, func(v *victim) { v.write(v.pick("marker.*"), []byte("x")) }),
+	)
+}

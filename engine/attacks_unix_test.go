@@ -1,0 +1,76 @@
+//go:build unix
+
+package engine
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/stretchr/testify/require"
+)
+
+// kindAttacks put something else in the place of a file: a symbolic link to
+// the very file, a FIFO, a directory. Nothing is followed and nothing hangs.
+func kindAttacks() []attack {
+	replace := map[string]func(v *victim, name string){
+		"a symbolic link": func(v *victim, name string) {
+			aside := filepath.Join(filepath.Dir(v.dir), "aside")
+			require.NoError(v.t, os.Rename(v.path(name), aside))
+			require.NoError(v.t, os.Symlink(aside, v.path(name)))
+		},
+		"a FIFO": func(v *victim, name string) {
+			require.NoError(v.t, os.RemoveAll(v.path(name)))
+			require.NoError(v.t, syscall.Mkfifo(v.path(name), 0o600))
+		},
+		"a directory": func(v *victim, name string) {
+			require.NoError(v.t, os.RemoveAll(v.path(name)))
+			require.NoError(v.t, os.MkdirAll(filepath.Join(v.path(name), "below"), 0o700))
+		},
+	}
+	choose := map[string]func(v *victim) string{
+		"sst":               func(v *victim) string { return v.pick("*.sst") },
+		"blob":              func(v *victim) string { return v.pick("*.blob") },
+		"log":               func(v *victim) string { return v.lastLog(v.anyTable()) },
+		"MANIFEST":          func(v *victim) string { return v.manifest(v.anyTable()) },
+		"OPTIONS":           func(v *victim) string { return v.pick("OPTIONS-*") },
+		"marker":            func(v *victim) string { return v.pick("marker.*") },
+		"keyring":           func(v *victim) string { return v.keyringFile() },
+		"LOCK":              func(v *victim) string { v.mark(lockName); return lockName },
+		"snapshot's sst":    func(v *victim) string { return v.pick(snapshotsDir + "/*/*.sst") },
+		"keyring directory": func(v *victim) string { v.mark(keyringDir); return keyringDir },
+		"table directory":   func(v *victim) string { v.mark(v.tableDir(v.anyTable())); return v.paths[0] },
+		"tables directory":  func(v *victim) string { v.mark(tablesDir); v.table = rowsTable; return tablesDir },
+		"snapshot directory": func(v *victim) string {
+			return v.pick(snapshotsDir + "/*")
+		},
+		"JOURNAL": func(v *victim) string {
+			names := v.glob(keyringDir + "/JOURNAL-*")
+			require.Len(v.t, names, 1)
+			v.mark(names[0])
+			return names[0]
+		},
+	}
+	var as []attack
+	for what, put := range replace {
+		for where, pick := range choose {
+			if what == "a directory" && (where == "keyring directory" || where == "table directory" || where == "tables directory" || where == "snapshot directory") {
+				continue // an emptied one: another row
+			}
+			r := requirement{verdict: failsOpen}
+			switch where {
+			case "sst", "blob":
+				r = mustReadV
+			case "snapshot's sst", "snapshot directory":
+				r = requirement{verdict: failsSnapshot}
+			}
+			a := everywhere(where+" replaced by "+what, r, func(v *victim) { put(v, pick(v)) })
+			if where == "JOURNAL" {
+				a.clean = requirement{}
+			}
+			a.tries = 3
+			as = append(as, a)
+		}
+	}
+	return as
+}
