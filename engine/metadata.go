@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -84,6 +85,16 @@ func decodeMetadata(b []byte) (*metadata, error) {
 		return nil, bad("unknown flags")
 	}
 	return m, nil
+}
+
+// Options returns what the table was made with; RootKey is nil, TableInfo tells
+// the root keys. It asks the key service for the table's key.
+func (t *Table) Options(ctx context.Context) (TableOptions, error) {
+	m, err := t.metadata(ctx)
+	if err != nil {
+		return TableOptions{}, err
+	}
+	return TableOptions{SeparateValuesFrom: m.separateFrom, NoCompression: m.noCompression}, nil
 }
 
 // find returns the snapshot of a name.

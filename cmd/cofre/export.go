@@ -35,6 +35,7 @@ alone, in place of an older one.`,
 				return &usageError{errors.New("--zstd does not go to a terminal: use --output FILE")}
 			}
 			var done exported
+			from.compress = compress
 			err := from.read(ctx, a, args[0], func(r reader) error {
 				if !toFile {
 					return done.write(ctx, r, a.stdout, compress)

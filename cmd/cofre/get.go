@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -65,7 +66,10 @@ type reader interface {
 }
 
 // A source says which state of a table to read: the newest, or a snapshot.
-type source struct{ snapshot string }
+type source struct {
+	snapshot string
+	compress bool // what is read is to be compressed, which a table may forbid
+}
 
 func (s *source) flag(f *pflag.FlagSet) {
 	f.StringVar(&s.snapshot, "snapshot", "", "read this snapshot of the table")
@@ -74,6 +78,13 @@ func (s *source) flag(f *pflag.FlagSet) {
 // read opens the store for reading and hands the table or snapshot to fn.
 func (s *source) read(ctx context.Context, a *app, table string, fn func(reader) error) error {
 	return a.withTable(ctx, engine.ReadOnly, table, func(t *engine.Table) (err error) {
+		if s.compress {
+			if opts, err := t.Options(ctx); err != nil {
+				return err
+			} else if opts.NoCompression {
+				return &usageError{fmt.Errorf("table %s was made with --no-compression, which holds for exports too: leave --zstd out", table)}
+			}
+		}
 		if s.snapshot == "" {
 			return fn(t)
 		}

@@ -114,16 +114,28 @@ func (a *app) tableDescribeCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				opts, err := t.Options(ctx)
+				if err != nil {
+					return err
+				}
 				doc := struct {
 					engine.TableInfo
+					Separate  int                   `json:"separate_values_from"`
+					Compress  bool                  `json:"compression"`
 					Bytes     uint64                `json:"approximate_bytes"`
 					RootKey   rootInfo              `json:"root_key"`
 					Snapshots []engine.SnapshotInfo `json:"snapshots"`
-				}{info, bytes, describeRoot(ctx, root), snapshots}
+				}{info, opts.SeparateValuesFrom, !opts.NoCompression, bytes, describeRoot(ctx, root), snapshots}
 				return a.print(doc, func(w io.Writer) {
 					fmt.Fprintf(w, "table     %s (%s)\n", info.Name, info.ID)
 					fmt.Fprintf(w, "created   %s\n", when(info.CreatedAt))
 					fmt.Fprintf(w, "size      about %s in sorted files\n", size(int64(bytes)))
+					if opts.NoCompression {
+						fmt.Fprintln(w, "options   no compression")
+					}
+					if n := opts.SeparateValuesFrom; n > 0 {
+						fmt.Fprintf(w, "options   values of %s and more apart\n", size(int64(n)))
+					}
 					fmt.Fprintf(w, "table key version %d\n", info.KeyVersion)
 					for _, uri := range info.RootKeys {
 						if uri == doc.RootKey.URI {
