@@ -61,8 +61,11 @@ func (t *tableWriter) Sync() error {
 func (t *tableWriter) SyncData() error { return t.Sync() }
 
 // SyncTo is a hint about a prefix. What lies in our buffer is not part of it.
-func (t *tableWriter) SyncTo(int64) (bool, error) {
-	_, err := t.File.SyncTo(t.w.PhysicalSize())
+// Pebble stays well behind what it writes, for the system waits for what is on
+// its way to the disk already; so the prefix is translated, never lengthened.
+func (t *tableWriter) SyncTo(length int64) (bool, error) {
+	physical := sstable.PhysicalSize(length, t.w.Identity().UnitSize)
+	_, err := t.File.SyncTo(min(physical, t.w.PhysicalSize()))
 	return false, err
 }
 
