@@ -1,24 +1,47 @@
 package local
 
 import (
+	"encoding/hex"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/keyringtest"
 )
+
+// fuzzKeys is a file that is the same in every process that fuzzes.
+func fuzzKeys(t testing.TB) *keyFile {
+	t.Helper()
+	f := &keyFile{revision: 3, notes: []note{{store: keyring.ID{1}, generation: 2}}}
+	for i, name := range []string{"a", "b"} {
+		k := &rootKey{name: name, id: keyring.ID{1, byte(i)}, state: keyring.StateEnabled, createdAt: unixNano(1)}
+		for n := uint32(1); n <= 2; n++ {
+			key, err := keyring.NewSecret(make([]byte, 32))
+			require.NoError(t, err)
+			k.versions = append(k.versions, version{number: n, createdAt: unixNano(2), key: key})
+		}
+		f.add(k)
+	}
+	return f
+}
+
+// TestSeeds: a corpus that is not found is no corpus.
+func TestSeeds(t *testing.T) {
+	t.Parallel()
+	for dir, n := range map[string]int{"FuzzFile": 5, "FuzzUnwrap": 4} {
+		seeds, err := os.ReadDir("testdata/fuzz/" + dir)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(seeds), n, dir)
+	}
+}
 
 // FuzzFile: whatever parses has one encoding; whatever does not is a
 // *corrupt.Error. The checksum is made to fit, or nothing would get past it.
 func FuzzFile(f *testing.F) {
-	kf := &keyFile{revision: 3, notes: []note{{store: keyring.ID{1}, generation: 2}}}
-	for _, name := range []string{"a", "b"} {
-		kf.add(&rootKey{name: name, id: keyring.ID{1}, state: keyring.StateEnabled, createdAt: unixNano(1), versions: []version{
-			{number: 1, key: keyring.RandomSecret(), createdAt: unixNano(1)}, {number: 2, key: keyring.RandomSecret(), createdAt: unixNano(1)},
-		}})
-	}
-	f.Add(kf.encode())
+	f.Add(fuzzKeys(f).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := parse(b)
 		if err != nil {
@@ -36,16 +59,24 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// FuzzUnwrap: a wrap opens for the context it was made for, and for no other.
+// fuzzWrap is what key "a" of fuzzKeys has wrapped for testContext.
+const fuzzWrap = "01010000000000000000000000000000000000000251c8d2f9449e677f18b9c162d2eba9f02eb91ba6c1cdb97d5379078fe444100c4a692263c11eea79bc56009a8d647f1af49c28b94e6ef1519ffe2b758e1c0268dacee980c2309369967dc79a"
+
+// FuzzUnwrap: a wrap opens for the context it was made for, and no other does.
 func FuzzUnwrap(f *testing.F) {
-	_, k := newTestKey(f)
-	blob, err := k.Wrap(f.Context(), keyring.RandomSecret(), testContext())
+	rk := fuzzKeys(f).keys[0]
+	k := &Key{s: new(Service), name: rk.name}
+	wrap, err := hex.DecodeString(fuzzWrap)
 	require.NoError(f, err)
-	f.Add(blob)
+	_, err = k.unwrap(rk, wrap, testContext())
+	require.NoError(f, err)
+	f.Add(wrap)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, err := k.Unwrap(t.Context(), b, testContext())
+		_, err := k.unwrap(rk, b, testContext())
 		if err == nil {
-			require.Equal(t, blob, b)
+			require.Equal(t, wrap, b)
+		} else {
+			require.True(t, keyringtest.Classified(err), "%v", err)
 		}
 	})
 }

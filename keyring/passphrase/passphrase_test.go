@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/fips140"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -381,20 +383,34 @@ func TestNegativeControl(t *testing.T) {
 	}
 }
 
-// FuzzUnwrap: a wrap opens for the context it was made for, and for no other,
+// TestSeeds: a corpus that is not found is no corpus.
+func TestSeeds(t *testing.T) {
+	t.Parallel()
+	seeds, err := os.ReadDir("testdata/fuzz/FuzzUnwrap")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(seeds), 7)
+}
+
+// fuzzWrap is what "phrase" has wrapped, cheaply, for testContext.
+const fuzzWrap = "0102000003e8000000000095c9a912fbfe46bcad98d7dbd6ce315bd0ff1e16c74a0297a24c070a4fe92db04f6dcccb2a8468925cab3ac8b5264f27c4716e543fb0ad93ff5bd8ae3e12981ef56f296194161eef206a7c3cdb9917664162bd7c76ac5bd00722bf2ef0fa34e3842e8e7bbc2a748bff7bcb41"
+
+// FuzzUnwrap: a wrap opens for the context it was made for, and no other does,
 // whatever its parameters say.
 func FuzzUnwrap(f *testing.F) {
 	k := cheapKey(f, "phrase", cheap()[PBKDF2].floor)
-	blob, err := k.Wrap(f.Context(), keyring.RandomSecret(), testContext())
+	wrap, err := hex.DecodeString(fuzzWrap)
 	require.NoError(f, err)
-	f.Add(blob)
+	_, err = k.Unwrap(f.Context(), wrap, testContext())
+	require.NoError(f, err)
+	f.Add(wrap)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, err := parseBlob(b); err == nil {
+		p, err := parseBlob(b)
+		if err == nil {
 			require.Equal(t, b, append(p.head(), p.sealed...))
 		}
-		_, err := k.Unwrap(t.Context(), b, testContext())
+		_, err = k.Unwrap(t.Context(), b, testContext())
 		if err == nil {
-			require.Equal(t, blob, b)
+			require.Equal(t, p.cost.KDF == PBKDF2, bytes.Equal(wrap, b), "the seed of Argon2id opens too")
 		} else {
 			require.True(t, keyringtest.Classified(err), "%v", err)
 		}
