@@ -289,7 +289,12 @@ func (s *Store) ID() keyring.ID { return s.ring.StoreID() }
 func (s *Store) Dir() string { return s.dir }
 
 // Table returns the handle of a table; it opens nothing yet.
+//
+// Errors: ErrInvalidName, ErrTableNotFound, ErrClosed.
 func (s *Store) Table(name string) (*Table, error) {
+	if err := checkTableName(name); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
