@@ -156,8 +156,8 @@ func (d *directory) writeSynced(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	// Write may change what it is given, and b is digested already.
-	if _, err := f.Write(append([]byte(nil), b...)); err != nil {
+	// Write may change what it is given; nobody looks at b afterwards.
+	if _, err := f.Write(b); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if err := f.Sync(); err != nil {

@@ -70,9 +70,14 @@ func fileHeader(store ID, generation uint64) []byte {
 //	      48  HMAC-SHA-384 over all before it, under a key derived from the
 //	          store key
 func (s *state) encode(suite aead.Suite, store ID, storeKey *Secret) ([]byte, error) {
-	w := codec.Writer{B: fileHeader(store, s.generation)}
-	w.Bytes(s.store.raw)
 	list := s.encodeList()
+	n := fileHeaderLen + 4 + len(s.store.raw) + 4 + len(list) + sealOverhead + 4 + macLen
+	for i := range s.tables {
+		n += 4 + len(s.tables[i].entry.raw)
+	}
+	w := codec.Writer{B: make([]byte, 0, n)}
+	w.Raw(fileHeader(store, s.generation))
+	w.Bytes(s.store.raw)
 	sealed, err := sealSalted(suite, storeKey, labelList, list, w.B[:fileHeaderLen])
 	if err != nil {
 		return nil, err

@@ -99,7 +99,11 @@ func (t *tableRow) record() TableRecord {
 //	    4      count of key versions;  4 each
 //	    4      count of root keys;     4+n each: the URI
 func (s *state) encodeList() []byte {
-	var w codec.Writer
+	n := 16 + 4 + 4
+	for i := range s.tables {
+		n += 16 + 4 + len(s.tables[i].name) + 1 + 8 + 16 + 4 + len(s.tables[i].closed)
+	}
+	w := codec.Writer{B: make([]byte, 0, n)} // and what tombstones add
 	w.Raw(s.journal[:])
 	w.U32(uint32(len(s.tables)))
 	for i := range s.tables {
