@@ -116,7 +116,7 @@ func (w *World) Snapshotting(t *Table, name string) {
 			}
 			return true
 		})
-		t.snaps[name] = snapshot{states: states, at: t.line.end()}
+		t.snaps[name] = snapshot{states: states}
 	})
 }
 
@@ -189,29 +189,62 @@ type Store interface {
 	SnapshotContents(ctx context.Context, table, name string) (State, error)
 }
 
+// A reading is what a table was found to hold.
+type reading struct {
+	Listed
+	state State
+	snaps map[string]State
+}
+
+func read(ctx context.Context, s Store) ([]reading, error) {
+	var all []reading
+	for _, l := range s.List() {
+		r := reading{Listed: l, snaps: make(map[string]State)}
+		var err error
+		if r.state, err = s.Contents(l.Name); err != nil {
+			return nil, verdict.New(verdict.FalseAlarm, "table %s: %v", l.Name, err)
+		}
+		names, err := s.SnapshotNames(ctx, l.Name)
+		if err != nil {
+			return nil, verdict.New(verdict.FalseAlarm, "table %s: snapshots: %v", l.Name, err)
+		}
+		for _, name := range names {
+			if r.snaps[name], err = s.SnapshotContents(ctx, l.Name, name); err != nil {
+				return nil, verdict.New(verdict.FalseAlarm, "table %s: snapshot %s: %v", l.Name, name, err)
+			}
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
 // Match holds a store against the world. An error of the store's is a false
-// alarm. What is found is what counts from then on. The caller is the only one
-// to use both.
+// alarm. What is found is what counts from then on. Nobody writes meanwhile.
 func (w *World) Match(ctx context.Context, s Store) error {
+	// Reading opens tables, and who watches the disk may want the world.
+	found, err := read(ctx, s)
+	if err != nil {
+		return err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var live []*Table
-	for _, l := range s.List() {
-		i := slices.IndexFunc(w.tables, func(t *Table) bool { return t.id == l.ID })
+	for _, r := range found {
+		i := slices.IndexFunc(w.tables, func(t *Table) bool { return t.id == r.ID })
 		if i < 0 {
-			i = slices.IndexFunc(w.tables, func(t *Table) bool { return t.id.IsZero() && t.Name == l.Name })
+			i = slices.IndexFunc(w.tables, func(t *Table) bool { return t.id.IsZero() && t.Name == r.Name })
 		}
 		if i < 0 {
-			return verdict.New(verdict.Phantom, "table %s (%s) is nobody's", l.Name, l.ID)
+			return verdict.New(verdict.Phantom, "table %s (%s) is nobody's", r.Name, r.ID)
 		}
 		t := w.tables[i]
 		if t.dropped {
 			return verdict.New(verdict.Phantom, "table %s was dropped, and is there", t.Name)
 		}
-		if err := t.match(ctx, s); err != nil {
+		if err := t.match(r); err != nil {
 			return verdict.In(err, "table %s", t.Name)
 		}
-		t.id, t.created, t.dropping = l.ID, true, false
+		t.id, t.created, t.dropping = r.ID, true, false
 		live = append(live, t)
 	}
 	for _, t := range w.tables {
@@ -223,27 +256,15 @@ func (w *World) Match(ctx context.Context, s Store) error {
 	return nil
 }
 
-func (t *Table) match(ctx context.Context, s Store) error {
-	found, err := s.Contents(t.Name)
-	if err != nil {
-		return verdict.New(verdict.FalseAlarm, "%v", err)
-	}
-	if v := t.line.match(found); v != nil {
+func (t *Table) match(r reading) error {
+	if v := t.line.match(r.state); v != nil {
 		return v
 	}
-	names, err := s.SnapshotNames(ctx, t.Name)
-	if err != nil {
-		return verdict.New(verdict.FalseAlarm, "snapshots: %v", err)
-	}
 	there := make(map[string]snapshot)
-	for _, name := range names {
+	for name, held := range r.snaps {
 		sn, ok := t.snaps[name]
 		if !ok || sn.dropped {
 			return verdict.New(verdict.Phantom, "snapshot %s is nobody's", name)
-		}
-		held, err := s.SnapshotContents(ctx, t.Name, name)
-		if err != nil {
-			return verdict.New(verdict.FalseAlarm, "snapshot %s: %v", name, err)
 		}
 		l := line{bases: sn.states}
 		if v := l.match(held); v != nil {
@@ -256,7 +277,7 @@ func (t *Table) match(ctx context.Context, s Store) error {
 			return verdict.New(verdict.Lost, "snapshot %s is gone", name)
 		}
 	}
-	t.line.settle(found)
+	t.line.settle(r.state)
 	t.snaps = there
 	return nil
 }

@@ -447,3 +447,43 @@ func (e *Engine) Crash() error {
 	e.views = views
 	return old.Close() // of the process that the crash has ended
 }
+
+// Attach has the engine use a store that another has open.
+func (e *Engine) Attach(s *engine.Store) { e.Store, e.views = s, make(map[string]*engine.View) }
+
+// Do runs an op and returns its error, if that is no answer.
+func (e *Engine) Do(op Op) error {
+	w := &watch{Engine: e}
+	op.Run(w)
+	if IsAnswer(w.err) {
+		return nil
+	}
+	return w.err
+}
+
+// A watch keeps the error of a call that changes something.
+type watch struct {
+	*Engine
+	err error
+}
+
+func (w *watch) keep(err error) error { w.err = err; return err }
+
+func (w *watch) Create(table string) error          { return w.keep(w.Engine.Create(table)) }
+func (w *watch) Drop(table string, with bool) error { return w.keep(w.Engine.Drop(table, with)) }
+func (w *watch) Snapshot(table, name string) error  { return w.keep(w.Engine.Snapshot(table, name)) }
+func (w *watch) Flush(table string) error           { return w.keep(w.Engine.Flush(table)) }
+func (w *watch) CloseTable(table string) error      { return w.keep(w.Engine.CloseTable(table)) }
+func (w *watch) Compact(table, from, to string) error {
+	return w.keep(w.Engine.Compact(table, from, to))
+}
+func (w *watch) DropSnapshot(table, name string) error {
+	return w.keep(w.Engine.DropSnapshot(table, name))
+}
+func (w *watch) Write(table string, ops []oracle.Effect, sync bool) error {
+	return w.keep(w.Engine.Write(table, ops, sync))
+}
+func (w *watch) Snapshots(table string) ([]string, error) {
+	names, err := w.Engine.Snapshots(table)
+	return names, w.keep(err)
+}

@@ -1,0 +1,279 @@
+// Package crash cuts the power under a busy store, at moments of every kind,
+// and holds what each crash may leave against the oracle: it must open, hold
+// what it must and nothing else, take writes, close, and verify. Recoveries
+// are cut off in turn.
+package crash
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/internal/torture/crashfs"
+	"github.com/cofredb/cofre/internal/torture/oracle"
+	"github.com/cofredb/cofre/internal/torture/verdict"
+	"github.com/cofredb/cofre/internal/torture/work"
+)
+
+// A Run is a round: a workload, and the crashes it is put through.
+type Run struct {
+	Seed  uint64
+	Ops   int // of each of two writers
+	Every int // a crash after each so many mutations; a quarter as many more at random
+	Again int // crashes in recoveries, for a hundred crashes
+	// Disk, if not nil, stands between the store and the disk; a test lies
+	// with it.
+	Disk func(*crashfs.FS) vfs.FS
+	// Spoil, if not nil, changes what is told to the oracle; a test lies with it.
+	Spoil func(*oracle.World)
+}
+
+// callLimit is how long an open, a close or a check may take.
+const callLimit = 2 * time.Minute
+
+// A moment is when the power went, and what may then be there.
+type moment struct {
+	at    *crashfs.Moment
+	op    string
+	world *oracle.World
+	style crashfs.Style
+	seed  uint64
+}
+
+// A recorder takes moments of a file system while a world happens on it.
+type recorder struct {
+	fs    *crashfs.FS
+	world *oracle.World
+	every int
+	on    atomic.Bool
+
+	mu      sync.Mutex // guards all below
+	rng     *rand.Rand
+	moments []moment
+}
+
+func record(fs *crashfs.FS, w *oracle.World, seed uint64, every int) *recorder {
+	r := &recorder{fs: fs, world: w, every: every, rng: rand.New(rand.NewPCG(seed, 2))}
+	r.on.Store(true)
+	fs.OnOp(r.after)
+	return r
+}
+
+// after runs while no other mutation does.
+func (r *recorder) after(n int, op crashfs.Op) {
+	if !r.on.Load() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// What changes names is rare, and where most goes wrong.
+	rare := op.Kind != crashfs.OpWrite && op.Kind != crashfs.OpSync && op.Kind != crashfs.OpSyncData
+	if n%r.every != 0 && r.rng.IntN(4*r.every) != 0 && !(rare && r.rng.IntN(r.every) < 2) {
+		return
+	}
+	r.take(op.String())
+}
+
+// take takes a moment; r.mu is held.
+func (r *recorder) take(op string) {
+	styles := crashfs.Styles()
+	m := moment{op: op, style: styles[r.rng.IntN(len(styles))], seed: r.rng.Uint64()}
+	m.world = r.world.Clone(func() { m.at = r.fs.Moment() })
+	r.moments = append(r.moments, m)
+}
+
+func (r *recorder) stop() []moment {
+	r.on.Store(false)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.moments
+}
+
+func (r *Run) options(fs *crashfs.FS) engine.Options {
+	o := engine.Options{RootKey: work.NewRoot("crash"), FS: fs, IdleTimeout: -1, UnitSize: 256, MemoryBudget: 1 << 20}
+	if r.Disk != nil {
+		o.FS = r.Disk(fs)
+	}
+	return o
+}
+
+var tables = []struct {
+	name string
+	opts engine.TableOptions
+}{
+	{"crash.plain", engine.TableOptions{}},
+	{"crash.blobs", engine.TableOptions{SeparateValuesFrom: 400, NoCompression: true}},
+}
+
+// Do does the round.
+func (r Run) Do(ctx context.Context) (verdict.Counts, error) {
+	counts := verdict.Counts{Rounds: 1}
+	world := &oracle.World{}
+	fs := crashfs.New(crashfs.Options{})
+	rec := record(fs, world, r.Seed, r.Every)
+	const lives = 2
+	for life := range lives {
+		e := &work.Engine{Options: r.options(fs), World: world}
+		if err := e.Open(); err != nil {
+			return counts, verdict.New(verdict.FalseAlarm, "open: %v", err)
+		}
+		var g errgroup.Group
+		for i, t := range tables {
+			g.Go(func() error {
+				own := &work.Engine{Options: e.Options, Table: t.opts, World: world}
+				own.Attach(e.Store)
+				return write(own, t.name, rand.New(rand.NewPCG(r.Seed, uint64(10*life+i))), r.Ops/lives)
+			})
+		}
+		err := g.Wait()
+		counts.Operations += int64(len(tables) * (r.Ops / lives))
+		if cerr := verdict.Within(callLimit, "close", e.Close); err == nil && cerr != nil {
+			err = verdict.New(verdict.FalseAlarm, "close: %v", cerr)
+		}
+		if err != nil {
+			return counts, verdict.In(err, "crash, workload")
+		}
+	}
+	moments := rec.stop()
+	for again := true; len(moments) > 0; again = false {
+		counts.Crashes += int64(len(moments))
+		more, err := r.checkAll(ctx, moments, again)
+		if err != nil {
+			return counts, err
+		}
+		moments = more
+	}
+	return counts, nil
+}
+
+// write runs random operations on one table.
+func write(e *work.Engine, table string, rng *rand.Rand, n int) error {
+	model := work.NewModel()
+	if e.World.Table(table) != nil {
+		_ = model.Create(table)
+		names, err := e.Snapshots(table)
+		if err != nil {
+			return verdict.New(verdict.FalseAlarm, "snapshots: %v", err)
+		}
+		for _, name := range names {
+			_ = model.Snapshot(table, name)
+		}
+	}
+	g := work.NewGen(rng, model, work.Mix{
+		Tables: []string{table}, NoSync: 65, Large: 200 << 10,
+		Without: []string{"reopen", "crash", "get", "scan", "view", "closeview", "opensnapshot", "tables"},
+	})
+	for range n {
+		op := g.Next()
+		op.Run(model)
+		err := e.Do(op)
+		if err != nil {
+			return verdict.New(verdict.FalseAlarm, "%.200s: %v", op, err)
+		}
+	}
+	return nil
+}
+
+// checkAll checks crashes on both cores.
+func (r *Run) checkAll(ctx context.Context, moments []moment, again bool) (more []moment, err error) {
+	var g errgroup.Group
+	g.SetLimit(2)
+	var mu sync.Mutex
+	var failed atomic.Bool
+	for i := range moments {
+		g.Go(func() error {
+			if failed.Load() || ctx.Err() != nil {
+				return ctx.Err()
+			}
+			m, err := r.check(ctx, &moments[i], again)
+			if err != nil {
+				failed.Store(true)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			more = append(more, m...)
+			return err
+		})
+	}
+	err = g.Wait()
+	return more, err
+}
+
+// check opens what a crash has left and holds it against the oracle. The
+// moments of a crash in the recovery are returned.
+func (r *Run) check(ctx context.Context, m *moment, again bool) (more []moment, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = verdict.New(verdict.Exit, "panic: %v\n%s", p, debug.Stack())
+		}
+		err = verdict.In(err, "crash after mutation %d (%s), %s, seed %d", m.at.Op(), m.op, m.style, m.seed)
+	}()
+	rng := rand.New(rand.NewPCG(m.seed, 3))
+	fs := m.at.Crash(rng, m.style)
+	w := m.world.Clone(nil)
+	if r.Spoil != nil {
+		r.Spoil(w)
+	}
+	rec := &recorder{}
+	if again && rng.IntN(100) < r.Again {
+		rec = record(fs, w, m.seed, 7)
+	}
+	e := &work.Engine{Options: r.options(fs), World: w}
+	if w.IsMade() {
+		e.Options.Mode = engine.MustExist
+	}
+	if err := verdict.Within(callLimit, "open", e.Open); err != nil {
+		return nil, alarm("open", err)
+	}
+	defer func() { _ = e.Close() }()
+	if err := verdict.Within(callLimit, "reading all", func() error { return w.Match(ctx, e) }); err != nil {
+		return nil, err
+	}
+	more = rec.stop()
+	for i := range more {
+		more[i].op = fmt.Sprintf("%s, in the recovery from a crash after mutation %d (%s), %s, seed %d", more[i].op, m.at.Op(), m.op, m.style, m.seed)
+	}
+	if len(more) > 6 {
+		rng.Shuffle(len(more), func(i, j int) { more[i], more[j] = more[j], more[i] })
+		more = more[:6]
+	}
+	for _, t := range w.Tables() {
+		op := []oracle.Effect{{Kind: oracle.Put, A: "later", B: "x"}, {Kind: oracle.Delete, A: "k003"}}
+		if err := e.Write(t.Name, op, true); err != nil {
+			return nil, alarm("write on", err)
+		}
+	}
+	if err := verdict.Within(callLimit, "close", e.Close); err != nil {
+		return nil, alarm("close", err)
+	}
+	e.Options.Mode = engine.MustExist
+	if err := verdict.Within(callLimit, "open after a clean close", e.Open); err != nil {
+		return nil, alarm("open after a clean close", err)
+	}
+	if err := w.Match(ctx, e); err != nil {
+		return nil, verdict.In(err, "after a clean close")
+	}
+	if err := e.Verified(); err != nil {
+		return nil, err
+	}
+	if err := e.Close(); err != nil {
+		return nil, alarm("close", err)
+	}
+	return more, nil
+}
+
+// alarm is an error where there is no fault.
+func alarm(what string, err error) error {
+	if v := verdict.Of(err); v.Kind != verdict.Broken {
+		return verdict.In(err, "%s", what)
+	}
+	return verdict.New(verdict.FalseAlarm, "%s: %v", what, err)
+}
