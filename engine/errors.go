@@ -106,12 +106,14 @@ var unknownFile = regexp.MustCompile(`file ([0-9]+) \(type (sstable|blob)`)
 // Pebble's own corruption errors may quote keys; theirs is the class, ours the
 // words.
 func (i *instance) translate(err error) error {
-	var c *corrupt.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, pebble.ErrNotFound):
-		return ErrNotFound
+		return ErrNotFound // first: it is the common one, and c below is allocated
+	}
+	var c *corrupt.Error
+	switch {
 	case errors.As(err, &c):
 		return c
 	case errors.Is(err, os.ErrNotExist):
