@@ -5,16 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cofredb/cofre/keyring"
@@ -31,6 +32,7 @@ const attackMemory = 1 << 30
 type victim struct {
 	t    testing.TB
 	w    *attackWorld
+	base vfs.FS // the operating system's or one in memory
 	dir  string
 	root *attackRoot
 	rng  *rand.Rand
@@ -42,9 +44,9 @@ type victim struct {
 	kept *contentDigest
 }
 
-func (w *attackWorld) victim(t testing.TB, dir string, rng *rand.Rand) *victim {
-	copyTree(t, dir, w.dir)
-	return &victim{t: t, w: w, dir: dir, root: w.root.clone(), rng: rng, offset: -1}
+func (w *attackWorld) victim(t testing.TB, base vfs.FS, dir string, rng *rand.Rand) *victim {
+	writeTree(t, base, dir, w.files)
+	return &victim{t: t, w: w, base: base, dir: dir, root: w.root.clone(), rng: rng, offset: -1}
 }
 
 // mark notes what is tampered with. The table is known from the path.
@@ -57,28 +59,51 @@ func (v *victim) mark(paths ...string) {
 	}
 }
 
-func (v *victim) path(rel string) string { return filepath.Join(v.dir, filepath.FromSlash(rel)) }
+func (v *victim) path(rel string) string { return v.base.PathJoin(v.dir, rel) }
 
 func (v *victim) read(rel string) []byte {
-	b, err := os.ReadFile(v.path(rel))
+	f, err := v.base.Open(v.path(rel))
+	require.NoError(v.t, err)
+	defer f.Close()
+	b, err := io.ReadAll(f)
 	require.NoError(v.t, err)
 	return b
 }
 
 func (v *victim) write(rel string, b []byte) {
-	require.NoError(v.t, os.WriteFile(v.path(rel), b, 0o600))
+	writeTree(v.t, v.base, v.dir, map[string][]byte{rel: b})
 }
 
-// glob lists files of the store, by a pattern relative to it.
+func (v *victim) remove(rel string) { require.NoError(v.t, v.base.Remove(v.path(rel))) }
+
+func (v *victim) removeAll(rel string) { require.NoError(v.t, v.base.RemoveAll(v.path(rel))) }
+
+func (v *victim) rename(from, to string) {
+	require.NoError(v.t, v.base.Rename(v.path(from), v.path(to)))
+}
+
+// glob lists files and directories of the store, by a pattern relative to it.
 func (v *victim) glob(pattern string) []string {
-	names, err := filepath.Glob(filepath.Join(v.dir, filepath.FromSlash(pattern)))
-	require.NoError(v.t, err)
-	for i, n := range names {
-		rel, err := filepath.Rel(v.dir, n)
-		require.NoError(v.t, err)
-		names[i] = filepath.ToSlash(rel)
+	found := []string{""}
+	for _, part := range strings.Split(pattern, "/") {
+		var next []string
+		for _, dir := range found {
+			names, err := v.base.List(v.path(dir))
+			if err != nil {
+				continue // not a directory
+			}
+			for _, n := range names {
+				if ok, err := path.Match(part, n); ok {
+					next = append(next, path.Join(dir, n))
+				} else {
+					require.NoError(v.t, err)
+				}
+			}
+		}
+		found = next
 	}
-	return names
+	slices.Sort(found)
+	return found
 }
 
 // tableDir is a table's directory.
@@ -172,7 +197,7 @@ func (v *victim) probe(mode Mode) *outcome {
 }
 
 func (v *victim) verify(o *outcome) {
-	s, err := Open(context.Background(), v.dir, v.w.options(ReadOnly, v.root))
+	s, err := Open(context.Background(), v.dir, v.w.options(v.base, ReadOnly, v.root))
 	if err != nil {
 		f := Finding{Offset: -1, Detail: err.Error(), Err: err}
 		var c *CorruptionError
@@ -189,7 +214,7 @@ func (v *victim) verify(o *outcome) {
 }
 
 func (v *victim) readAll(o *outcome, mode Mode) {
-	s, err := Open(context.Background(), v.dir, v.w.options(mode, v.root))
+	s, err := Open(context.Background(), v.dir, v.w.options(v.base, mode, v.root))
 	if err != nil {
 		o.store = err
 		return
@@ -480,6 +505,37 @@ func findings(fs []Finding) string {
 	return b.String()
 }
 
+// compact makes Pebble read all that is damaged by itself. It may fail, and must
+// neither fall nor make lies of it.
+func (v *victim) compact() (fault string) {
+	broken := bounded(func() {
+		s, err := Open(context.Background(), v.dir, v.w.options(v.base, MustExist, v.root))
+		if err != nil {
+			return
+		}
+		if tab, err := s.Table(v.table); err == nil {
+			if err := tab.Compact(context.Background(), nil, nil); err != nil && !errors.Is(err, ErrCorruption) {
+				fault = "compact: " + err.Error()
+			}
+		}
+		_ = s.Close()
+	})
+	if broken != "" || fault != "" {
+		return broken + fault
+	}
+	o := &outcome{tables: map[string]*tableOutcome{}}
+	if broken := bounded(func() { v.readAll(o, MustExist) }); broken != "" {
+		return "after compacting: " + broken
+	}
+	if to := o.tables[v.table]; to != nil && len(to.lies) > 0 {
+		return "after compacting: " + strings.Join(to.lies, "; ")
+	}
+	if to := o.tables[v.table]; to != nil && errors.Join(to.open, to.read, to.snapshot) == nil {
+		return v.whole(v.table, to)
+	}
+	return ""
+}
+
 // useOn writes to a store that has opened, closes it, and reads all again:
 // what was accepted must hold.
 func (v *victim) useOn(o *outcome) string {
@@ -490,7 +546,7 @@ func (v *victim) useOn(o *outcome) string {
 
 func (v *victim) useOnce(o *outcome) string {
 	ctx := context.Background()
-	s, err := Open(ctx, v.dir, v.w.options(MustExist, v.root))
+	s, err := Open(ctx, v.dir, v.w.options(v.base, MustExist, v.root))
 	if err != nil {
 		return "open again: " + err.Error()
 	}
@@ -515,7 +571,7 @@ func (v *victim) useOnce(o *outcome) string {
 	if err := s.Close(); err != nil {
 		return "close: " + err.Error()
 	}
-	if s, err = Open(ctx, v.dir, v.w.options(MustExist, v.root)); err != nil {
+	if s, err = Open(ctx, v.dir, v.w.options(v.base, MustExist, v.root)); err != nil {
 		return "open after use: " + err.Error()
 	}
 	defer s.Close()

@@ -25,8 +25,8 @@ import (
 // A attackWorld is a store in some state, as files to copy, with all that it must
 // hold. Attacks are made on copies.
 type attackWorld struct {
-	dir    string
-	clean  bool // closed cleanly; else copied while it was open, as a crash leaves it
+	files  map[string][]byte // by path
+	clean  bool              // closed cleanly; else copied while it was open, as a crash leaves it
 	root   *attackRoot
 	suite  aead.Suite
 	tables map[string]*attackHistory
@@ -44,9 +44,9 @@ var worldTuning = tuning{memTableSize: 256 << 10, targetFileSize: 16 << 10, bloc
 
 const worldUnit = 512
 
-func (w *attackWorld) options(mode Mode, root *attackRoot) Options {
+func (w *attackWorld) options(base vfs.FS, mode Mode, root *attackRoot) Options {
 	return Options{
-		Mode: mode, RootKey: root, FS: newAttackFS(), UnitSize: worldUnit, MemoryBudget: 8 << 20,
+		Mode: mode, RootKey: root, FS: newAttackFS(base), UnitSize: worldUnit, MemoryBudget: 8 << 20,
 		MaxOpenFiles: 256, IdleTimeout: -1, suite: w.suite, tune: worldTuning,
 	}
 }
@@ -157,13 +157,12 @@ const (
 // crashed with a single log, crashed with three of them and an unsynced tail.
 func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *attackWorld) {
 	ctx := context.Background()
-	base := t.TempDir()
-	live := filepath.Join(base, "live")
+	live := filepath.Join(t.TempDir(), "live")
 	root := newAttackRoot("default")
 	w := &attackWorld{root: root, suite: suite, ids: map[string]string{}, older: map[string]map[string][]byte{}}
 	w.tables = map[string]*attackHistory{rowsTable: newAttackHistory(), twinsTable: newAttackHistory()}
 	rng := rand.New(rand.NewPCG(7, 11))
-	opts := w.options(CreateIfMissing, root)
+	opts := w.options(vfs.Default, CreateIfMissing, root)
 	s, err := Open(ctx, live, opts)
 	require.NoError(t, err)
 	_, err = s.CreateTable(ctx, rowsTable, TableOptions{SeparateValuesFrom: 1024})
@@ -221,7 +220,7 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 	rows.delete(rowKey(301))
 	twins.put("d/00000", 100, true)
 	require.NoError(t, s.Close())
-	clean = w.at(t, filepath.Join(base, "clean"), live, true)
+	clean = w.at(t, live, true)
 
 	gate := opts.FS.(*attackFS)
 	s, err = Open(ctx, live, opts)
@@ -237,7 +236,7 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 	}
 	rows.delete(rowKey(400))
 	rows.deleteRange(rowKey(200), rowKey(210))
-	crashed = w.at(t, filepath.Join(base, "crashed"), live, false)
+	crashed = w.at(t, live, false)
 
 	// Two flushes that cannot end keep three logs alive.
 	gate.shut()
@@ -262,7 +261,7 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 		rows.put(rowKey(600+i), 1000, false)
 	}
 	<-written
-	deep = w.at(t, filepath.Join(base, "deep"), live, false)
+	deep = w.at(t, live, false)
 	deep.unsynced, deep.unsyncedFrom = strings.TrimPrefix(last, live+"/"), fi.Size()
 	require.Equal(t, acked, deep.tables[rowsTable].acked)
 	gate.open()
@@ -277,7 +276,7 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 // settle opens a copy that nobody has tampered with. What of the unsynced
 // writes is there, is what the world holds.
 func (w *attackWorld) settle(t testing.TB) {
-	v := w.victim(t, filepath.Join(t.TempDir(), "store"), rand.New(rand.NewPCG(0, 0)))
+	v := w.victim(t, vfs.NewMem(), "store", rand.New(rand.NewPCG(0, 0)))
 	o := v.probe(MustExist)
 	require.Empty(t, o.broken)
 	require.Empty(t, o.verify)
@@ -291,9 +290,8 @@ func (w *attackWorld) settle(t testing.TB) {
 }
 
 // at copies the store as it is now, with all that is known of it.
-func (w *attackWorld) at(t testing.TB, dir, live string, clean bool) *attackWorld {
-	copyTree(t, dir, live)
-	c := &attackWorld{dir: dir, clean: clean, root: w.root.clone(), suite: w.suite, tables: map[string]*attackHistory{}, ids: w.ids, older: cloneMap(w.older)}
+func (w *attackWorld) at(t testing.TB, live string, clean bool) *attackWorld {
+	c := &attackWorld{files: readTree(t, live), clean: clean, root: w.root.clone(), suite: w.suite, tables: map[string]*attackHistory{}, ids: w.ids, older: cloneMap(w.older)}
 	for name, h := range w.tables {
 		n := *h
 		n.now, n.all, n.states, n.snapshots = cloneMap(h.now), cloneMap(h.all), cloneMap(h.states), cloneMap(h.snapshots)
@@ -331,31 +329,20 @@ func readTree(t testing.TB, dir string) map[string][]byte {
 	return files
 }
 
-// copyTree copies a directory. Hard links become files of their own, so that
-// each name can be tampered with alone.
-func copyTree(t testing.TB, dst, src string) {
-	err := filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(src, path)
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dst, rel)
-		if d.IsDir() {
-			return os.MkdirAll(to, 0o700)
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(to, b, 0o600)
-	})
-	require.NoError(t, err)
+// writeTree makes files below dir.
+func writeTree(t testing.TB, base vfs.FS, dir string, files map[string][]byte) {
+	require.NoError(t, base.MkdirAll(dir, 0o700))
+	for name, b := range files {
+		path := base.PathJoin(dir, name)
+		require.NoError(t, base.MkdirAll(base.PathDir(path), 0o700))
+		f, err := base.Create(path, vfs.WriteCategoryUnspecified)
+		require.NoError(t, err)
+		_, err = f.Write(slices.Clone(b)) // an FS in memory may keep it
+		require.NoError(t, errors.Join(err, f.Close()))
+	}
 }
 
-// A attackRoot is a root key and its service in memory, with an anchor. A copy of
+// An attackRoot is a root key and its service in memory, with an anchor. A copy of
 // a store goes with a copy of its service.
 type attackRoot struct {
 	uri string
@@ -431,7 +418,7 @@ func (r *attackRoot) NoteGeneration(_ context.Context, store keyring.ID, gen uin
 	return nil
 }
 
-// attackFS is the operating system's file system without syncs, which no attack
+// attackFS is a file system without syncs, which no attack
 // needs, with a gate that keeps sorted files from being made, and with ways to
 // wait for what Pebble does by itself.
 type attackFS struct {
@@ -446,7 +433,7 @@ type attackFS struct {
 	wrote   chan struct{}
 }
 
-func newAttackFS() *attackFS { return &attackFS{FS: vfs.Default} }
+func newAttackFS(base vfs.FS) *attackFS { return &attackFS{FS: base} }
 
 func (q *attackFS) Unwrap() vfs.FS { return q.FS }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cofredb/cofre/keyring"
@@ -51,6 +52,7 @@ func keyringAttacks() []attack {
 		return everywhere("keyring: "+name, r, tamper)
 	}
 	once := func(a attack) attack { a.tries = 3; return a }
+	onDisk := func(a attack) attack { a.tries, a.disk = 2, true; return a }
 	loose := requirement{verdict: failsOpen, loose: true}
 	return []attack{
 		row("bit flipped", requirement{verdict: failsOpen, keys: true}, func(v *victim) {
@@ -65,17 +67,17 @@ func keyringAttacks() []attack {
 			v.write(name, append(v.read(name), value(v.rng, 1+v.rng.IntN(100))...))
 		}),
 		once(row("file deleted", loose, func(v *victim) {
-			require.NoError(v.t, os.Remove(v.path(v.keyringFile())))
+			v.remove(v.keyringFile())
 		})),
 		once(row("directory deleted", loose, func(v *victim) {
-			require.NoError(v.t, os.RemoveAll(v.path(keyringDir)))
+			v.removeAll(keyringDir)
 		})),
 		once(row("an older one put back alone", requirement{verdict: failsOpen, class: keyring.ErrRollback}, func(v *victim) {
-			require.NoError(v.t, os.Remove(v.path(v.keyringFile())))
+			v.remove(v.keyringFile())
 			v.restore([]string{"early", "closed once"}[v.rng.IntN(2)], keyringDir)
 		})),
 		once(row("an older one under a newer number", loose, func(v *victim) {
-			require.NoError(v.t, os.Remove(v.path(v.keyringFile())))
+			v.remove(v.keyringFile())
 			for n, b := range v.w.older["early"] {
 				if ok, _ := filepath.Match(keyringDir+"/KEYRING-*", n); ok {
 					v.write(keyringDir+fmt.Sprintf("/KEYRING-%06d", 20+v.rng.IntN(1000)), b)
@@ -135,8 +137,8 @@ func keyringAttacks() []attack {
 			binary.BigEndian.PutUint32(b[at:], []uint32{1 << 31, 1<<31 - 1, 1<<32 - 1, 1 << 27}[v.rng.IntN(4)])
 			v.write(name, b)
 		}),
-		once(row("2^40 bytes", mustOpenV, func(v *victim) {
-			require.NoError(v.t, os.Truncate(v.path(v.keyringFile()), 1<<40))
+		onDisk(row("2^40 bytes", mustOpenV, func(v *victim) {
+			v.stretch(v.keyringFile())
 		})),
 		once(row("format version", requirement{verdict: failsOpen, class: ErrVersion}, func(v *victim) {
 			name := v.keyringFile()
@@ -169,7 +171,7 @@ func journalAttacks() []attack {
 	return []attack{
 		row("bit flipped", loose, func(v *victim, name string) { v.lastOpened(); v.flip(name, 0, -1) }),
 		row("cut", loose, func(v *victim, name string) { v.lastOpened(); v.cut(name, v.rng.IntN(len(v.read(name)))) }),
-		row("deleted", mustOpenV, func(v *victim, name string) { require.NoError(v.t, os.Remove(v.path(name))) }),
+		row("deleted", mustOpenV, func(v *victim, name string) { v.remove(name) }),
 		row("frames replayed", mustOpenV, func(v *victim, name string) {
 			fs, b := v.frames(name), v.read(name)
 			f := fs[v.rng.IntN(len(fs))]
@@ -193,7 +195,7 @@ func TestAttacksOnPassphraseCost(t *testing.T) {
 	require.NoError(t, err)
 	defer root.Close()
 	dir := filepath.Join(t.TempDir(), "store")
-	s, err := Open(ctx, dir, Options{RootKey: root, FS: newAttackFS()})
+	s, err := Open(ctx, dir, Options{RootKey: root, FS: newAttackFS(vfs.Default)})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	names, err := filepath.Glob(filepath.Join(dir, keyringDir, "KEYRING-*"))
@@ -220,7 +222,7 @@ func TestAttacksOnPassphraseCost(t *testing.T) {
 		require.NoError(t, err)
 		var openErr error
 		require.Empty(t, bounded(func() {
-			_, openErr = Open(ctx, dir, Options{RootKey: fresh, FS: newAttackFS()})
+			_, openErr = Open(ctx, dir, Options{RootKey: fresh, FS: newAttackFS(vfs.Default)})
 		}))
 		var cost *passphrase.CostError
 		require.ErrorAs(t, openErr, &cost, name)

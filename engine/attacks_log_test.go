@@ -3,8 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 
@@ -78,6 +77,14 @@ func (v *victim) manifest(table string) string {
 	return name
 }
 
+// earlierManifest is one that is no longer in force.
+func (v *victim) earlierManifest(table string) string {
+	names := v.glob(v.tableDir(table) + "/MANIFEST-*")
+	require.Greater(v.t, len(names), 1)
+	v.mark(names[len(names)-2])
+	return names[len(names)-2]
+}
+
 // splice replaces the bytes of a file from from to to.
 func (v *victim) splice(name string, from, to int, with ...[]byte) {
 	b := v.read(name)
@@ -87,7 +94,7 @@ func (v *victim) splice(name string, from, to int, with ...[]byte) {
 
 func logAttacks() []attack {
 	busy := func(v *victim) string { return v.lastLog(rowsTable) }
-	remove := func(v *victim, name string) { require.NoError(v.t, os.Remove(v.path(name))) }
+	remove := (*victim).remove
 	row := func(name string, clean, crashed, deep requirement, tamper func(*victim)) attack {
 		return attack{name: "log: " + name, clean: clean, crashed: crashed, deep: deep, tamper: tamper}
 	}
@@ -237,7 +244,7 @@ func logAttacks() []attack {
 		}),
 		row("a second name of the last", mustOpen, mustOpen, mustOpen, func(v *victim) {
 			name := busy(v)
-			v.paths = []string{v.sibling(name, strings.TrimLeft(filepath.Base(name), "0"))}
+			v.paths = []string{v.sibling(name, strings.TrimLeft(path.Base(name), "0"))}
 			v.write(v.paths[0], v.read(name))
 		}),
 		row("an older state of the last put back", no, mustPrefix, mustPrefix, func(v *victim) {
@@ -283,7 +290,7 @@ func logAttacks() []attack {
 func (v *victim) oldLogs(table string) (names []string) {
 	for _, moment := range v.w.older {
 		for n := range moment {
-			if ok, _ := filepath.Match(v.tableDir(table)+"/*.log", n); ok && len(v.glob(n)) == 0 && !slices.Contains(names, n) {
+			if ok, _ := path.Match(v.tableDir(table)+"/*.log", n); ok && len(v.glob(n)) == 0 && !slices.Contains(names, n) {
 				names = append(names, n)
 			}
 		}
@@ -304,7 +311,7 @@ func (v *victim) oldest(name string) []byte {
 }
 
 func manifestAttacks() []attack {
-	remove := func(v *victim, name string) { require.NoError(v.t, os.Remove(v.path(name))) }
+	remove := (*victim).remove
 	loose := requirement{verdict: failsOpen, loose: true}
 	doc := requirement{verdict: documented, loose: true}
 	row := func(name string, clean, crashed requirement, tamper func(*victim)) attack {
@@ -314,7 +321,7 @@ func manifestAttacks() []attack {
 		return func(v *victim) {
 			name := v.pick(pattern)
 			require.Contains(v.t, name, from)
-			require.NoError(v.t, os.Rename(v.path(name), v.path(strings.Replace(name, from, to, 1))))
+			v.rename(name, strings.Replace(name, from, to, 1))
 		}
 	}
 	return append(controlled(
@@ -354,10 +361,7 @@ func manifestAttacks() []attack {
 			v.write(name, b)
 		}),
 		row("MANIFEST: the one before it, bit flipped", requirement{verdict: losesNothing, verify: true}, mustNothing, func(v *victim) {
-			names := v.glob(v.tableDir(v.anyTable()) + "/MANIFEST-*")
-			require.Len(v.t, names, 2)
-			v.mark(slices.Min(names))
-			v.flip(v.paths[0], 0, -1)
+			v.flip(v.earlierManifest(v.anyTable()), 0, -1)
 		}),
 		row("marker: deleted", loose, loose, func(v *victim) { remove(v, v.pick("marker.*")) }),
 		row("marker: all deleted", loose, loose, func(v *victim) {
@@ -367,30 +371,27 @@ func manifestAttacks() []attack {
 			}
 		}),
 		row("marker: renamed to an older MANIFEST", loose, loose, func(v *victim) {
-			table := v.anyTable()
-			names := v.glob(v.tableDir(table) + "/MANIFEST-*")
-			require.Len(v.t, names, 2)
-			name := v.glob(v.tableDir(table) + "/marker.manifest.*")[0]
+			old := v.earlierManifest(v.anyTable())
+			name := v.glob(v.tableDir(v.table) + "/marker.manifest.*")[0]
 			v.mark(name)
-			to := strings.Replace(name, filepath.Base(slices.Max(names)), filepath.Base(slices.Min(names)), 1)
-			require.NotEqual(v.t, name, to)
-			require.NoError(v.t, os.Rename(v.path(name), v.path(to)))
+			v.rename(name, name[:strings.Index(name, "MANIFEST-")]+path.Base(old))
 		}),
 		row("marker: a newer one that names an older MANIFEST", loose, loose, func(v *victim) {
 			table := v.anyTable()
-			old := filepath.Base(slices.Min(v.glob(v.tableDir(table) + "/MANIFEST-*")))
+			old := path.Base(v.earlierManifest(table))
 			n := []string{"000009", "18446744073709551615"}[v.rng.IntN(2)]
-			v.mark(v.tableDir(table) + "/marker.manifest." + n + "." + old)
-			v.write(v.paths[0], nil)
+			name := v.tableDir(table) + "/marker.manifest." + n + "." + old
+			v.mark(name)
+			v.write(name, nil)
 		}),
 		row("marker: renamed to a MANIFEST that is not there", loose, loose, func(v *victim) {
 			name := v.pick("marker.manifest.*")
-			require.NoError(v.t, os.Rename(v.path(name), v.path(name[:len(name)-3]+"999")))
+			v.rename(name, name[:len(name)-3]+"999")
 		}),
 		row("marker: renamed to what is no MANIFEST", loose, loose, func(v *victim) {
 			name := v.pick("marker.manifest.*")
 			to := v.sibling(name, "marker.manifest.000009."+[]string{"x", "000001.log", "MANIFEST-", ""}[v.rng.IntN(4)])
-			require.NoError(v.t, os.Rename(v.path(name), v.path(to)))
+			v.rename(name, to)
 		}),
 		row("marker: an older format version", loose, loose, rename("marker.format-version.*", ".024", ".013")),
 		row("marker: a newer format version", loose, loose, rename("marker.format-version.*", ".024", ".099")),

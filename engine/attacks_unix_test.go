@@ -20,11 +20,11 @@ func kindAttacks() []attack {
 			require.NoError(v.t, os.Symlink(aside, v.path(name)))
 		},
 		"a FIFO": func(v *victim, name string) {
-			require.NoError(v.t, os.RemoveAll(v.path(name)))
+			v.removeAll(name)
 			require.NoError(v.t, syscall.Mkfifo(v.path(name), 0o600))
 		},
 		"a directory": func(v *victim, name string) {
-			require.NoError(v.t, os.RemoveAll(v.path(name)))
+			v.removeAll(name)
 			require.NoError(v.t, os.MkdirAll(filepath.Join(v.path(name), "below"), 0o700))
 		},
 	}
@@ -33,7 +33,7 @@ func kindAttacks() []attack {
 		"blob":              func(v *victim) string { return v.pick("*.blob") },
 		"log":               func(v *victim) string { return v.lastLog(v.anyTable()) },
 		"MANIFEST":          func(v *victim) string { return v.manifest(v.anyTable()) },
-		"OPTIONS":           func(v *victim) string { return v.pick("OPTIONS-*") },
+		"OPTIONS":           func(v *victim) string { return v.options() },
 		"marker":            func(v *victim) string { return v.pick("marker.*") },
 		"keyring":           func(v *victim) string { return v.keyringFile() },
 		"LOCK":              func(v *victim) string { v.mark(lockName); return lockName },
@@ -68,7 +68,7 @@ func kindAttacks() []attack {
 			if where == "JOURNAL" {
 				a.clean = requirement{}
 			}
-			a.tries = 3
+			a.tries, a.disk = 3, true
 			as = append(as, a)
 		}
 	}
