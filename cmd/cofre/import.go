@@ -121,9 +121,10 @@ func (a *app) runImport(ctx context.Context, f importFlags, table, path string) 
 		if l.failed {
 			return l.explain(stopped) // the table refuses, so there is nothing to count
 		}
-		// The log holds what was committed; flushing it into sorted files makes
-		// the count of files mean something, and an unsynced import durable.
-		if err := t.Flush(); err != nil {
+		// Closing flushes what was committed into sorted files, removes the logs
+		// that are no longer needed, and makes an unsynced import durable: what
+		// is counted then is what stays.
+		if err := t.Close(); err != nil {
 			return l.explain(errors.Join(stopped, err))
 		}
 		if err := a.summarize(s, root, l, stopped == nil); err != nil {
