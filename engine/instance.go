@@ -218,8 +218,12 @@ func (i *instance) openPebble(o *pebble.Options) (err error) {
 	o.Logger = &logger{log: i.table.store.log, table: i.table.id, fatal: i.hole.Trip}
 	i.stall.init(i.table.store.opts.tune)
 	o.EventListener = i.listener()
-	o.Experimental.CompactionScheduler = i.table.store.scheduler.instance()
+	scheduler := i.table.store.scheduler.instance()
+	o.Experimental.CompactionScheduler = scheduler
 	db, err := pebble.Open(i.dir, o)
+	if err != nil {
+		scheduler.Unregister() // Pebble leaves it to those that succeed
+	}
 	if herr := i.hole.Err(); herr != nil {
 		if err == nil {
 			_ = db.Close()

@@ -220,7 +220,13 @@ func (t *Table) openInstance(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := i.openPebble(t.store.pebbleOptions(m)); err != nil {
+	if seal == nil && !i.readOnly {
+		err = i.replay(t.store.pebbleOptions(m))
+	}
+	if err == nil {
+		err = i.openPebble(t.store.pebbleOptions(m))
+	}
+	if err != nil {
 		if errors.Is(err, ErrPoisoned) && isFull(err) && !i.readOnly {
 			t.full, t.tried = true, time.Now()
 			return t.openInstance(ctx) // to read
