@@ -13,8 +13,10 @@ package diskfull
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,8 +43,25 @@ type FS struct {
 	vfs.FS
 	opts Options
 
+	full atomic.Bool // until is set
+
 	mu    sync.Mutex
 	until time.Time // end of the common wait; zero while there is space
+}
+
+// A write of a block's length that succeeds says that there is space again; a
+// shorter one may have found room in a block that the file had.
+const block = 4 << 10
+
+// spaceFound ends the common wait: when the disk is full again, operations
+// wait again.
+func (fs *FS) spaceFound() {
+	if fs.full.Load() {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		fs.until = time.Time{}
+		fs.full.Store(false)
+	}
 }
 
 // New wraps fs.
@@ -60,6 +79,7 @@ func (fs *FS) retry(op func() error) error {
 	fs.mu.Lock()
 	if fs.until.IsZero() {
 		fs.until = time.Now().Add(fs.opts.Wait)
+		fs.full.Store(true)
 	}
 	until := fs.until
 	fs.mu.Unlock()
@@ -72,9 +92,7 @@ func (fs *FS) retry(op func() error) error {
 		err = op()
 		switch {
 		case err == nil:
-			fs.mu.Lock()
-			fs.until = time.Time{}
-			fs.mu.Unlock()
+			fs.spaceFound()
 			return nil
 		case !errors.Is(err, syscall.ENOSPC):
 			return err
@@ -136,8 +154,11 @@ func (f *file) Write(p []byte) (n int, err error) {
 	err = f.fs.retry(func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
-		return err
+		return whole(n, len(p), err)
 	})
+	if err == nil && n >= block {
+		f.fs.spaceFound()
+	}
 	return n, err
 }
 
@@ -145,9 +166,18 @@ func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
 	err = f.fs.retry(func() error {
 		m, err := f.File.WriteAt(p[n:], off+int64(n))
 		n += m
-		return err
+		return whole(n, len(p), err)
 	})
 	return n, err
+}
+
+// whole makes an error of a write that stops early without one. The callers
+// above need not look at the count then.
+func whole(n, want int, err error) error {
+	if err == nil && n < want {
+		return io.ErrShortWrite
+	}
+	return err
 }
 
 // A failed sync is not tried again, whatever its error: the kernel may have
