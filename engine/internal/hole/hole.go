@@ -150,11 +150,19 @@ func (fs *FS) MkdirAll(dir string, perm os.FileMode) error {
 	return fs.mutate(func() error { return fs.FS.MkdirAll(dir, perm) })
 }
 
+// List finds nothing once the FS has tripped, and its own failure trips it.
+// Pebble lists the directory at the end of Open, when compactions may run; an
+// Open that fails there would leave them running, on files and caches that are
+// closed, and they would end the process.
 func (fs *FS) List(dir string) ([]string, error) {
-	if err := fs.Err(); err != nil {
-		return nil, err
+	if fs.Err() == nil {
+		names, err := fs.FS.List(dir)
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			return names, err
+		}
+		fs.Trip(err)
 	}
-	return fs.FS.List(dir)
+	return nil, nil
 }
 
 func (fs *FS) Stat(name string) (vfs.FileInfo, error) {
