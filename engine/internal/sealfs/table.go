@@ -1,6 +1,8 @@
 package sealfs
 
 import (
+	"errors"
+	"os"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -120,6 +122,13 @@ type tableReader struct {
 
 func (fs *FS) openTable(d *dir, name string, fn fileName, opts ...vfs.OpenOption) (vfs.File, error) {
 	o, err := fs.open(name, fn, opts...)
+	if errors.Is(err, os.ErrNotExist) {
+		if _, named := d.lookup(fn); named {
+			// Not as "not exist": Pebble would call that corruption in words of
+			// its own, and of a missing blob it cannot without a panic.
+			err = corrupt.New(corrupt.ErrMissing, fs.rel(name), -1, "the file map names it")
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +172,12 @@ func (fs *FS) tableSize(d *dir, name string, fn fileName, physical int64) (int64
 	if unit == 0 {
 		unit = sstable.DefaultUnitSize
 	}
+	e, ok := d.lookup(fn)
+	// Nearly all files have the unit size of new ones. Then the header need
+	// not be read: opening a table asks for the size of each of its files.
+	if ok && physical == sstable.PhysicalSize(int64(e.length), unit) {
+		return int64(e.length), nil
+	}
 	if f, err := fs.cfg.Base.Open(name); err == nil {
 		var buf [keyring.HeaderLen]byte
 		if n, _ := f.ReadAt(buf[:], 0); n == len(buf) {
@@ -173,7 +188,6 @@ func (fs *FS) tableSize(d *dir, name string, fn fileName, physical int64) (int64
 		f.Close()
 	}
 	size, err := sstable.PlainSize(physical, unit)
-	e, ok := d.lookup(fn)
 	if !ok {
 		if err != nil {
 			return physical, nil
