@@ -253,8 +253,8 @@ func (i *instance) checkBlobs() error {
 		return err
 	}
 	names, err := i.hole.List(i.dir)
-	if err != nil {
-		return i.result(err)
+	if err = i.result(err); err != nil {
+		return err
 	}
 	after, err := i.liveBlobs()
 	if err != nil {

@@ -295,6 +295,16 @@ func (j *journal) close(ctx context.Context) error {
 	return nil
 }
 
+// abandon lets go of the file of a store whose opening failed.
+func (j *journal) abandon() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.w != nil {
+		_ = j.w.Close()
+		j.w, j.file = nil, nil
+	}
+}
+
 // syncDir makes a directory's entries durable.
 func syncDir(fs vfs.FS, dir string) error {
 	d, err := fs.OpenDir(dir)

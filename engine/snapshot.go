@@ -57,22 +57,30 @@ func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error)
 	}
 	s := snapshot{SnapshotInfo: SnapshotInfo{Name: name, ID: keyring.NewID(), CreatedAt: time.Now().UTC()}}
 	dir := t.snapshotDir(s.ID)
-	if err := t.makeSnapshot(dir, &s); err != nil {
+	// Until the name is recorded the instance may not close: its next opening
+	// would remove the directory.
+	i, err := t.useForWriting()
+	if err != nil {
+		return SnapshotInfo{}, err
+	}
+	defer i.leave()
+	if err := t.makeSnapshot(i, dir, &s); err != nil {
 		return SnapshotInfo{}, errors.Join(err, t.store.fs.RemoveAll(dir))
 	}
 	m.snapshots = append(m.snapshots, s)
-	if err := t.store.ring.SetMetadata(ctx, keys, m.encode()); err != nil {
-		return SnapshotInfo{}, err // whether it exists is unknown; the next open knows
+	err = t.store.ring.SetMetadata(ctx, keys, m.encode())
+	switch {
+	case errors.Is(err, keyring.ErrPoisoned):
+		// The next open of the store may find it recorded: it stays.
+		t.unsure.Store(true)
+		return SnapshotInfo{}, err
+	case err != nil:
+		return SnapshotInfo{}, errors.Join(err, t.store.fs.RemoveAll(dir))
 	}
 	return s.SnapshotInfo, nil
 }
 
-func (t *Table) makeSnapshot(dir string, s *snapshot) error {
-	i, err := t.useForWriting()
-	if err != nil {
-		return err
-	}
-	defer i.leave()
+func (t *Table) makeSnapshot(i *instance, dir string, s *snapshot) error {
 	defer i.fs.Drop(dir)
 	fs := t.store.fs
 	parent := fs.PathDir(dir)
@@ -119,7 +127,7 @@ func (t *Table) openMetadata(ctx context.Context) (*keyring.TableKeys, *metadata
 	}
 	keys, err := t.store.ring.OpenTable(ctx, t.id)
 	if err != nil {
-		return nil, nil, keyError(err)
+		return nil, nil, t.keyError(err)
 	}
 	m, err := decodeMetadata(keys.Metadata())
 	if err != nil {
@@ -148,7 +156,7 @@ func (t *Table) OpenSnapshot(ctx context.Context, name string) (*View, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.dropped {
-		return nil, ErrClosed
+		return nil, fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
 	}
 	keys, m, err := t.openMetadata(ctx)
 	if err != nil {
@@ -225,10 +233,7 @@ func (t *Table) DropSnapshot(ctx context.Context, name string) error {
 		return fmt.Errorf("%w: %s of %s", ErrSnapshotNotFound, clip(name), t.name)
 	}
 	id := s.ID
-	t.mu.Lock()
-	_, open := t.snaps[id]
-	t.mu.Unlock()
-	if open {
+	if !t.closeIdleSnapshot(id) {
 		return fmt.Errorf("%w: views of snapshot %s are open", ErrInUse, clip(name))
 	}
 	m.snapshots = slices.DeleteFunc(m.snapshots, func(s snapshot) bool { return s.ID == id })
@@ -238,9 +243,31 @@ func (t *Table) DropSnapshot(ctx context.Context, name string) error {
 	return t.store.fs.RemoveAll(t.snapshotDir(id))
 }
 
+// closeIdleSnapshot closes a snapshot's instance; false means that it is in
+// use.
+func (t *Table) closeIdleSnapshot(id keyring.ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.snaps[id]
+	if i == nil {
+		return true
+	}
+	if !i.idle() {
+		return false
+	}
+	delete(t.snaps, id)
+	if err := i.close(nil); err != nil {
+		t.store.log.Warn("close of an idle snapshot", "table", t.id, "error", err)
+	}
+	return true
+}
+
 // removeUnlisted removes directories of snapshots that were never completed or
 // are dropped.
 func (t *Table) removeUnlisted(m *metadata) error {
+	if t.unsure.Load() {
+		return nil
+	}
 	ids, err := t.snapshotDirs()
 	if err != nil {
 		return err

@@ -47,6 +47,9 @@ func (s *stall) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	if s.moved == nil {
+		return // nobody writes yet
+	}
 	close(s.moved)
 	s.moved = make(chan struct{})
 }

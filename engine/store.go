@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -258,10 +259,7 @@ func (s *Store) loadTables(ctx context.Context) error {
 			if s.opts.Mode == ReadOnly {
 				continue
 			}
-			if err := s.fs.RemoveAll(s.path(tablesDir, r.ID.String())); err != nil {
-				return err
-			}
-			if err := s.ring.Forget(ctx, r.ID); err != nil {
+			if err := s.forget(ctx, r.ID); err != nil {
 				return err
 			}
 			continue
@@ -280,6 +278,18 @@ func (s *Store) loadTables(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// forget removes a table whose creation did not finish: its files, durably,
+// and then its entry, without which nobody would look for them.
+func (s *Store) forget(ctx context.Context, id keyring.ID) error {
+	if err := s.fs.RemoveAll(s.path(tablesDir, id.String())); err != nil {
+		return err
+	}
+	if err := syncDir(s.fs, s.path(tablesDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return s.ring.Forget(ctx, id)
 }
 
 // ID is the store's random id. It is no secret.
@@ -367,6 +377,14 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	case taken:
 		return nil, fmt.Errorf("%w: %s", ErrTableExists, name)
 	}
+	// What an earlier call that failed could not remove is in the way.
+	for _, r := range s.ring.Tables() {
+		if r.Name == name && r.State == keyring.TableCreating {
+			if err := s.forget(ctx, r.ID); err != nil {
+				return nil, err
+			}
+		}
+	}
 	m := metadata{createdAt: time.Now().UTC(), separateFrom: opts.SeparateValuesFrom, noCompression: opts.NoCompression}
 	// Key first: if we crash from here on, the next open finds the table in
 	// the state "creating" and removes it.
@@ -378,6 +396,10 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	err = t.create(ctx, keys)
 	if err == nil {
 		err = s.ring.FinishCreate(ctx, t.id)
+		if errors.Is(err, keyring.ErrPoisoned) {
+			// The next open of the store may find the table live: it stays.
+			return nil, errors.Join(err, t.Close())
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.abandon(ctx))
@@ -443,6 +465,10 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 	rep := &DropReport{Table: name, ID: t.id, Snapshots: snapshots}
 	walk(s.fs, t.dir, func(_ string, size int64) { rep.Files++; rep.Bytes += size })
 	tomb, err := s.ring.DropTable(ctx, t.id)
+	if errors.Is(err, keyring.ErrPoisoned) {
+		// What is written from now on, the next open of the store may remove.
+		t.lost = fmt.Errorf("%w: only the next open of the store tells whether it was dropped: %w", ErrPoisoned, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -470,20 +496,19 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	tables := make([]*Table, 0, len(s.tables))
-	for _, t := range s.tables {
-		tables = append(tables, t)
-	}
 	s.mu.Unlock()
 	close(s.stop)
 	s.janitor.Wait()
 	ctx := context.Background()
+	s.ringMu.Lock() // waits for a CreateTable that has begun
+	defer s.ringMu.Unlock()
+	s.mu.Lock()
+	tables := slices.Collect(maps.Values(s.tables))
+	s.mu.Unlock()
 	var errs []error
 	for _, t := range tables {
 		errs = append(errs, t.Close())
 	}
-	s.ringMu.Lock()
-	defer s.ringMu.Unlock()
 	errs = append(errs, s.journal.close(ctx), s.release())
 	return errors.Join(errs...)
 }
@@ -497,6 +522,9 @@ func (s *Store) release() error {
 	if s.fileCache != nil {
 		s.fileCache.Unref()
 		s.cache.Unref()
+	}
+	if s.journal != nil {
+		s.journal.abandon()
 	}
 	if s.ring != nil {
 		errs = append(errs, s.ring.Close())

@@ -32,9 +32,12 @@ type Table struct {
 
 	// inst is the open instance, or nil. It is set and cleared with mu held.
 	inst atomic.Pointer[instance]
+	// unsure: a snapshot may be recorded on disk that memory does not know.
+	unsure atomic.Bool
 
 	mu      sync.Mutex // guards opening, closing and all below
 	dropped bool
+	lost    error     // sticky: a drop failed so late that it may have happened
 	fault   error     // sticky, until Reopen
 	full    bool      // the disk was full: the instance only reads
 	tried   time.Time // when a full table was last tried for writing
@@ -101,6 +104,8 @@ func (t *Table) openLocked(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
 	case t.store.isClosed():
 		return ErrClosed
+	case t.lost != nil:
+		return t.lost
 	}
 	if i := t.inst.Load(); i != nil && i.hole.Err() != nil {
 		t.fail(ctx, i)
@@ -122,6 +127,11 @@ func (t *Table) fail(ctx context.Context, i *instance) {
 	t.store.log.Error("a write to the disk failed", "table", t.id, "error", cause)
 	t.inst.Store(nil)
 	_ = i.close(nil) // inside the hole; its answer means nothing
+	t.failed(cause)
+}
+
+// failed remembers why the last instance failed; mu is held.
+func (t *Table) failed(cause error) {
 	if isFull(cause) {
 		t.full, t.tried = true, time.Now()
 		return
@@ -138,26 +148,26 @@ const enoughSpace = 16 << 20
 // tryWritable opens a table for writing again if the disk has space; mu is
 // held.
 func (t *Table) tryWritable() error {
-	i := t.inst.Load()
-	if i == nil || !i.readOnly {
-		return t.openLocked(context.Background())
-	}
 	full := fmt.Errorf("%w: the table is readable, and writable again when there is space", ErrDiskFull)
-	if time.Since(t.tried) < retryFull {
-		return full
-	}
-	t.tried = time.Now()
-	if du, err := t.store.fs.GetDiskUsage(t.dir); err == nil && du.AvailBytes < enoughSpace {
-		return full
-	}
-	t.inst.Store(nil)
-	err := i.close(nil)
-	t.full = false
-	if oerr := t.openLocked(context.Background()); oerr != nil {
-		if isFull(oerr) {
-			t.full = true
+	if i := t.inst.Load(); i != nil && i.readOnly {
+		if time.Since(t.tried) < retryFull {
+			return full
 		}
-		return errors.Join(oerr, err)
+		t.tried = time.Now()
+		if du, err := t.store.fs.GetDiskUsage(t.dir); err == nil && du.AvailBytes < enoughSpace {
+			return full
+		}
+		t.inst.Store(nil)
+		t.full = false
+		if err := i.close(nil); err != nil {
+			t.store.log.Warn("close before opening for writing", "table", t.id, "error", err)
+		}
+	}
+	if err := t.openLocked(context.Background()); err != nil {
+		return err
+	}
+	if t.inst.Load().readOnly {
+		return full
 	}
 	return nil
 }
@@ -170,13 +180,13 @@ func (s *Store) isClosed() bool {
 
 // newFS makes the file systems of an instance, innermost last: hole, sealing,
 // waiting for space.
-func (t *Table) newFS(keys *keyring.TableKeys) (*hole.FS, *sealfs.FS) {
+func (t *Table) newFS(keys *keyring.TableKeys, onTrip func(error)) (*hole.FS, *sealfs.FS) {
 	sealed := sealfs.New(sealfs.Config{
 		Base: t.store.fs, StoreID: t.store.ID(), TableID: t.id, Incarnation: keys.Incarnation(),
 		Keys: keys, UnitSize: t.store.opts.UnitSize, MaxFormat: uint64(pebbleFormat), Suite: t.store.opts.suite,
 		Logger: t.store.log, Rel: t.store.rel,
 	})
-	return hole.New(sealed, nil), sealed
+	return hole.New(sealed, onTrip), sealed
 }
 
 func (t *Table) newInstance(keys *keyring.TableKeys, dir string, readOnly bool) *instance {
@@ -184,15 +194,27 @@ func (t *Table) newInstance(keys *keyring.TableKeys, dir string, readOnly bool) 
 		table: t, keys: keys, dir: dir, readOnly: readOnly,
 		drained: make(chan struct{}), open: make(map[interrupter]struct{}),
 	}
-	i.hole, i.fs = t.newFS(keys)
+	// Writers that wait for compactions wait in vain once there are none.
+	i.hole, i.fs = t.newFS(keys, func(error) { i.stall.release() })
 	return i
 }
 
-// openInstance opens the table's Pebble instance; mu is held.
-func (t *Table) openInstance(ctx context.Context) (err error) {
+// openInstance opens the table's Pebble instance; mu is held. Where the disk
+// is full, it opens one that reads.
+func (t *Table) openInstance(ctx context.Context) error {
+	readOnly := t.store.opts.Mode == ReadOnly || t.full
+	err := t.openInstanceAs(ctx, readOnly)
+	if isFull(err) && !readOnly {
+		t.failed(err)
+		err = t.openInstanceAs(ctx, true)
+	}
+	return err
+}
+
+func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 	keys, err := t.store.ring.OpenTable(ctx, t.id)
 	if err != nil {
-		return keyError(err)
+		return t.keyError(err)
 	}
 	defer func() {
 		if err != nil {
@@ -203,7 +225,7 @@ func (t *Table) openInstance(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	i := t.newInstance(keys, t.dir, t.store.opts.Mode == ReadOnly || t.full)
+	i := t.newInstance(keys, t.dir, readOnly)
 	seal, err := t.lastSeal()
 	if err != nil {
 		return err
@@ -227,14 +249,24 @@ func (t *Table) openInstance(ctx context.Context) (err error) {
 		err = i.openPebble(t.store.pebbleOptions(m))
 	}
 	if err != nil {
-		if errors.Is(err, ErrPoisoned) && isFull(err) && !i.readOnly {
-			t.full, t.tried = true, time.Now()
-			return t.openInstance(ctx) // to read
-		}
 		return err
+	}
+	if !i.readOnly && !i.fs.WritesManifest(i.dir) {
+		// A flush, of nothing, begins a MANIFEST: snapshots need one.
+		if err := i.result(i.db.Flush()); err != nil {
+			return errors.Join(err, i.db.Close())
+		}
 	}
 	t.inst.Store(i)
 	return nil
+}
+
+// keyError is keyError for errors of this table's keys.
+func (t *Table) keyError(err error) error {
+	if errors.Is(err, keyring.ErrTableUnknown) {
+		return fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
+	}
+	return keyError(err)
 }
 
 func (t *Table) preflightError(err error) error {
@@ -291,9 +323,8 @@ func (t *Table) abandon(ctx context.Context) error {
 	if i := t.inst.Swap(nil); i != nil {
 		_ = i.close(nil)
 	}
-	err := t.store.fs.RemoveAll(t.dir)
 	t.store.journal.forget(t.id)
-	return errors.Join(err, t.store.ring.Forget(ctx, t.id))
+	return t.store.forget(ctx, t.id)
 }
 
 // Reopen closes the table and opens it again in this process: the way out of
@@ -331,6 +362,9 @@ func (t *Table) closeLocked(ctx context.Context) error {
 		return errors.Join(errs...)
 	}
 	err := i.close(func() error { return t.sealClean(ctx, i) })
+	if cause := i.hole.Err(); cause != nil {
+		t.failed(cause) // nobody may have been told yet
+	}
 	return errors.Join(append(errs, err)...)
 }
 

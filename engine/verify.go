@@ -68,6 +68,9 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 			v.warn(s.path(n), "not a file of the store")
 		}
 	}
+	if s.isClosed() {
+		return &v.rep, ErrClosed
+	}
 	return &v.rep, ctx.Err()
 }
 
@@ -102,7 +105,7 @@ func (v *verifier) warn(path, detail string) {
 func (v *verifier) table(ctx context.Context, t *Table) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.dropped {
+	if t.dropped || v.s.isClosed() {
 		return
 	}
 	if err := t.closeLocked(ctx); err != nil {
@@ -142,7 +145,7 @@ func (v *verifier) table(ctx context.Context, t *Table) {
 // how they hang together, then each byte, then that nothing is missing, which
 // Pebble alone can tell.
 func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableKeys, m *metadata, dir string, seal *sealfs.Seal) {
-	hole, fs := t.newFS(keys)
+	hole, fs := t.newFS(keys, nil)
 	reported := make(map[string]bool)
 	fault := func(path string, err error) {
 		if k := err.Error(); !reported[k] {

@@ -176,7 +176,7 @@ func (w *world) clone() *world {
 	c := &world{made: w.made}
 	for _, h := range w.tables {
 		d := *h
-		d.snaps = maps.Clone(h.snaps)
+		d.ops, d.snaps = slices.Clip(h.ops), maps.Clone(h.snaps)
 		c.tables = append(c.tables, &d)
 	}
 	return c
@@ -345,7 +345,10 @@ func (k *worker) effect() effect {
 
 // mutate runs an operation of the given effects.
 func (k *worker) mutate(t *Table, op []effect) error {
-	wo := &WriteOptions{NoSync: k.rng.IntN(3) > 0}
+	return k.mutateAs(t, op, &WriteOptions{NoSync: k.rng.IntN(3) > 0})
+}
+
+func (k *worker) mutateAs(t *Table, op []effect, wo *WriteOptions) error {
 	k.w.note(func() { k.h.ops = append(k.h.ops, op) })
 	err := applyTo(t, op, wo)
 	if err == nil && !wo.NoSync {

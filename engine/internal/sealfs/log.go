@@ -125,6 +125,21 @@ func (f *logFile) Abort() error {
 	return f.File.Close()
 }
 
+// WritesManifest tells whether the MANIFEST of a directory is open for
+// writing. Pebble opens without writing one where a crash left no log to
+// replay; then its Checkpoint copies nothing of the old one.
+func (fs *FS) WritesManifest(path string) bool {
+	d := fs.dir(path)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.live {
+		if f.name.class == classManifest {
+			return true
+		}
+	}
+	return false
+}
+
 // retire notes how the file ended: what follows it names it so.
 func (f *logFile) retire() {
 	d := f.d

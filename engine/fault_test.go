@@ -1,0 +1,800 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	mathrand "math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cofredb/cofre/keyring"
+)
+
+// A fault is a way in which a change to the disk fails.
+type fault struct {
+	name  string
+	err   error
+	short bool   // half of a write is written
+	ops   string // those that it hits; "" is all
+}
+
+var (
+	faultEIO    = fault{name: "EIO", err: syscall.EIO}
+	faultENOSPC = fault{name: "ENOSPC", err: syscall.ENOSPC, short: true, ops: "create write mkdir link rename"}
+	faultEROFS  = fault{name: "EROFS", err: syscall.EROFS}
+	faultShort  = fault{name: "short write", err: io.ErrShortWrite, short: true, ops: "write"}
+	faultSilent = fault{name: "silent short write", short: true, ops: "write"}
+	faultSync   = fault{name: "failed sync", err: syscall.EIO, ops: "sync"}
+
+	allFaults = []fault{faultEIO, faultENOSPC, faultEROFS, faultShort, faultSilent, faultSync}
+)
+
+// A faultFS fails changes to the FS below.
+type faultFS struct {
+	vfs.FS
+
+	mu    sync.Mutex // guards all below
+	fault fault
+	at    int  // which change fails, from 1; 0: none
+	on    bool // and all after it
+	below string
+	seen  int
+	hits  int
+}
+
+func (q *faultFS) Unwrap() vfs.FS { return q.FS }
+
+// arm makes the n-th change from now on fail, of files whose path begins with
+// below, and with always all later ones too.
+func (q *faultFS) arm(f fault, n int, always bool, below string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fault, q.at, q.on, q.below, q.seen, q.hits = f, n, always, below, 0, 0
+}
+
+// heal ends all faults and tells how many changes it saw, and how many failed.
+func (q *faultFS) heal() (seen, hits int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.at = 0
+	return q.seen, q.hits
+}
+
+// strike tells whether this change fails.
+func (q *faultFS) strike(op, path string) (fault, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !strings.HasPrefix(path, q.below) || q.fault.ops != "" && !strings.Contains(q.fault.ops, op) {
+		return fault{}, false
+	}
+	q.seen++
+	if q.at == 0 || q.seen < q.at || q.seen > q.at && !q.on {
+		return fault{}, false
+	}
+	q.hits++
+	return q.fault, true
+}
+
+func (q *faultFS) change(op, path string, do func() error) error {
+	if f, hit := q.strike(op, path); hit {
+		return &fs.PathError{Op: op, Path: path, Err: f.err}
+	}
+	return do()
+}
+
+func (q *faultFS) open(op, path string, do func() (vfs.File, error)) (f vfs.File, err error) {
+	if op == "" {
+		f, err = do()
+	} else {
+		err = q.change(op, path, func() error { f, err = do(); return err })
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &faultFile{File: f, q: q, path: path}, nil
+}
+
+func (q *faultFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return q.open("create", name, func() (vfs.File, error) { return q.FS.Create(name, c) })
+}
+
+func (q *faultFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return q.open("open", name, func() (vfs.File, error) { return q.FS.OpenReadWrite(name, c, opts...) })
+}
+
+func (q *faultFS) OpenDir(name string) (vfs.File, error) {
+	return q.open("", name, func() (vfs.File, error) { return q.FS.OpenDir(name) })
+}
+
+func (q *faultFS) Link(oldname, newname string) error {
+	return q.change("link", newname, func() error { return q.FS.Link(oldname, newname) })
+}
+
+func (q *faultFS) Rename(oldname, newname string) error {
+	return q.change("rename", newname, func() error { return q.FS.Rename(oldname, newname) })
+}
+
+func (q *faultFS) Remove(name string) error {
+	return q.change("remove", name, func() error { return q.FS.Remove(name) })
+}
+
+func (q *faultFS) RemoveAll(name string) error {
+	return q.change("remove", name, func() error { return q.FS.RemoveAll(name) })
+}
+
+func (q *faultFS) MkdirAll(name string, perm fs.FileMode) error {
+	return q.change("mkdir", name, func() error { return q.FS.MkdirAll(name, perm) })
+}
+
+type faultFile struct {
+	vfs.File
+	q    *faultFS
+	path string
+}
+
+func (f *faultFile) Write(p []byte) (n int, err error) {
+	x, hit := f.q.strike("write", f.path)
+	if !hit {
+		return f.File.Write(p)
+	}
+	if x.short {
+		if n, err = f.File.Write(p[:len(p)/2]); err != nil {
+			return n, err
+		}
+	}
+	return n, x.err
+}
+
+func (f *faultFile) SyncData() error { return f.Sync() }
+func (f *faultFile) Sync() error     { return f.q.change("sync", f.path, f.File.Sync) }
+
+// within runs f, which must return in time.
+func within(what string, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-deadline.C:
+		buf := make([]byte, 1<<20)
+		return fmt.Errorf("%s hangs\n%s", what, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// A faultRun is a scenario under a fault: a store with two tables.
+type faultRun struct {
+	q    *faultFS
+	root *memRoot
+	w    *world
+	s    *Store
+	k    *worker // of the table that the scenario is about
+	kept *worker // of the other
+}
+
+const (
+	faultTable = "fault.table"
+	otherTable = "fault.other"
+)
+
+// A faultBase is the disk that scenarios begin with.
+type faultBase struct {
+	mem  *vfs.MemFS
+	dir  string // of the table that the scenarios are about
+	root *memRoot
+	w    *world
+}
+
+func newFaultBase(t *testing.T) *faultBase {
+	ctx := context.Background()
+	b := &faultBase{mem: vfs.NewCrashableMem(), root: newMemRoot("fault"), w: &world{made: true}}
+	s, err := Open(ctx, crashDir, crashOptions(b.root, b.mem))
+	require.NoError(t, err)
+	for i, name := range []string{faultTable, otherTable} {
+		k := &worker{w: b.w, s: s, name: name, rng: mathrand.New(mathrand.NewPCG(1, uint64(i)))}
+		require.NoError(t, k.create(ctx))
+		tab, err := s.Table(name)
+		require.NoError(t, err)
+		for range 30 {
+			require.NoError(t, k.mutate(tab, []effect{k.effect()}))
+		}
+		require.NoError(t, k.snapshot(ctx, tab))
+	}
+	b.dir = s.path(tablesDir, b.w.tables[0].id.String())
+	require.NoError(t, s.Close())
+	return b
+}
+
+func (b *faultBase) run(seed uint64) *faultRun {
+	r := &faultRun{root: b.root, w: b.w.clone()}
+	r.q = &faultFS{FS: b.mem.CrashClone(vfs.CrashCloneCfg{})}
+	for _, h := range r.w.tables {
+		h.durable = len(h.ops)
+		k := &worker{w: r.w, name: h.name, h: h, n: 1000, rng: mathrand.New(mathrand.NewPCG(seed, 0))}
+		if h.name == faultTable {
+			r.k = k
+		} else {
+			r.kept = k
+		}
+	}
+	return r
+}
+
+func (r *faultRun) options() Options {
+	o := crashOptions(r.root, r.q)
+	o.Mode, o.DiskFullWait = MustExist, -1
+	return o
+}
+
+func (r *faultRun) open() error {
+	return within("open", func() error {
+		s, err := Open(context.Background(), crashDir, r.options())
+		if err != nil {
+			return err
+		}
+		r.s, r.k.s, r.kept.s = s, s, s
+		return nil
+	})
+}
+
+func (r *faultRun) close() error {
+	if r.s == nil {
+		return nil
+	}
+	err := within("close", r.s.Close)
+	r.s = nil
+	return err
+}
+
+func (r *faultRun) table(k *worker) *Table {
+	t, err := r.s.Table(k.name)
+	must(err)
+	return t
+}
+
+// write makes n random writes, and tells the first error.
+func (r *faultRun) write(k *worker, n int) (first error) {
+	t := r.table(k)
+	for range n {
+		op := []effect{k.effect()}
+		if k.rng.IntN(4) == 0 {
+			op = append(op, k.effect(), k.effect())
+		}
+		err := within("write", func() error { return k.mutate(t, op) })
+		if err == nil {
+			continue
+		}
+		if first == nil {
+			first = err
+		}
+		if err := r.settle(k); err != nil {
+			return fmt.Errorf("after a refused write: %w", err)
+		}
+	}
+	return first
+}
+
+// settle looks whether a write that was refused is there, if the table can be
+// read. What then stays out of the table is taken out of its history.
+func (r *faultRun) settle(k *worker) error {
+	got, err := r.table(k).contents()
+	if err != nil {
+		return nil // nothing is written until it is opened again
+	}
+	n, err := k.h.find(got)
+	if err == nil {
+		k.w.note(func() { k.h.ops = slices.Clip(k.h.ops[:n]) })
+	}
+	return err
+}
+
+// A scenario is what happens while a fault lies in wait. It returns the errors
+// that its calls gave.
+type scenario struct {
+	name   string
+	closed bool // it opens the store itself
+	run    func(ctx context.Context, r *faultRun) []error
+}
+
+var scenarios = []scenario{
+	{"fill", false, func(ctx context.Context, r *faultRun) []error {
+		t := r.table(r.k)
+		return []error{
+			r.write(r.k, 25),
+			within("flush", t.Flush),
+			r.write(r.k, 15),
+			within("compact", func() error { return t.Compact(ctx, nil, nil) }),
+			r.write(r.k, 3),
+		}
+	}},
+	{"create", false, func(ctx context.Context, r *faultRun) []error {
+		k := &worker{w: r.w, s: r.s, name: "fault.new", rng: r.k.rng}
+		err := within("create", func() error { return k.create(ctx) })
+		if err != nil {
+			return []error{err}
+		}
+		return []error{r.write(k, 3)}
+	}},
+	{"drop", false, func(ctx context.Context, r *faultRun) []error {
+		err := r.write(r.k, 2)
+		return []error{err, within("drop", func() error { return r.k.drop(ctx) })}
+	}},
+	{"snapshot", false, func(ctx context.Context, r *faultRun) []error {
+		t := r.table(r.k)
+		return []error{
+			r.write(r.k, 3),
+			within("snapshot", func() error { return r.k.snapshot(ctx, t) }),
+			r.write(r.k, 2),
+			within("drop snapshot", func() error { return r.k.dropSnapshot(ctx, t) }),
+		}
+	}},
+	{"open", true, func(ctx context.Context, r *faultRun) []error {
+		if err := r.open(); err != nil {
+			return []error{err}
+		}
+		return []error{r.write(r.k, 2)}
+	}},
+	{"close", false, func(ctx context.Context, r *faultRun) []error {
+		return []error{r.write(r.k, 4), r.close()}
+	}},
+}
+
+// TestFaults fails single changes to the disk, and all from one on. Calls fail
+// or tell the truth, nothing hangs, other tables go on, and what was
+// acknowledged is there when the disk is well again: in this process and after
+// a power cut.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	base := newFaultBase(t)
+	seed := mathrand.Uint64()
+	for _, sc := range scenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			rng := mathrand.New(mathrand.NewPCG(seed, 3))
+			var g errgroup.Group
+			g.SetLimit(2)
+			for _, f := range allFaults {
+				dry := base.run(seed)
+				require.NoError(t, dry.do(sc, f, 0, false, ""))
+				total, _ := dry.q.heal()
+				require.NoError(t, dry.close())
+				stride := max(1, total/faultPoints)
+				for n := 1 + rng.IntN(stride); n <= total; n += stride {
+					below := []string{"", base.dir}[rng.IntN(2)]
+					for _, always := range []bool{false, true} {
+						g.Go(func() error {
+							if err := base.run(seed).strike(sc, f, n, always, below); err != nil {
+								return fmt.Errorf("%s at change %d of %d, from then on: %v, below %q, seed %d: %w", f.name, n, total, always, below, seed, err)
+							}
+							return nil
+						})
+					}
+				}
+			}
+			require.NoError(t, g.Wait())
+		})
+	}
+}
+
+// faultPoints is at how many changes of a scenario each fault strikes.
+const faultPoints = 3
+
+// do runs a scenario under a fault and returns what it says.
+func (r *faultRun) do(sc scenario, f fault, n int, always bool, below string) error {
+	if !sc.closed {
+		if err := r.open(); err != nil {
+			return err
+		}
+	}
+	r.q.arm(f, n, always, below)
+	return errors.Join(sc.run(context.Background(), r)...)
+}
+
+// strike runs a scenario under a fault and holds what comes of it against the
+// world.
+func (r *faultRun) strike(sc scenario, f fault, n int, always bool, below string) error {
+	said := r.do(sc, f, n, always, below)
+	if r.s != nil {
+		if err := r.during(f, always, below, said); err != nil {
+			return fmt.Errorf("under the fault: %w", errors.Join(err, r.close()))
+		}
+	}
+	if _, hits := r.q.heal(); hits == 0 && said != nil {
+		return fmt.Errorf("no change failed, and yet: %w", said)
+	}
+	if said != nil && !truthful(said, f) {
+		return fmt.Errorf("not an error of this fault: %w", said)
+	}
+	// A change of the keyring may have reached the disk: then only opening the
+	// store again tells.
+	ringDown := errors.Is(said, keyring.ErrPoisoned)
+	if r.s != nil {
+		if err := r.inProcess(ringDown); err != nil {
+			return fmt.Errorf("in the process: %w", errors.Join(err, r.close()))
+		}
+	}
+	if err := r.close(); err != nil && !ringDown {
+		return fmt.Errorf("close: %w", err)
+	}
+	cut := &crash{what: "the end", world: r.w.clone(), fs: r.q.FS.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{
+		UnsyncedDataPercent: 50, RNG: mathrand.New(mathrand.NewPCG(uint64(n), 0)),
+	})}
+	if _, err := cut.check(r.root, 0, 0); err != nil {
+		return err
+	}
+	if err := r.open(); err != nil {
+		return fmt.Errorf("open again: %w", err)
+	}
+	_, err := r.w.match(r.s)
+	if err == nil {
+		err = r.write(r.kept, 2)
+	}
+	if err == nil {
+		err = verified(r.s)
+	}
+	return errors.Join(err, r.close())
+}
+
+// truthful tells whether an error is what a fault may lead to.
+func truthful(err error, f fault) bool {
+	switch {
+	case errors.Is(err, ErrCorruption):
+		return false
+	case f.err == syscall.ENOSPC:
+		return errors.Is(err, ErrDiskFull)
+	case f.err == nil:
+		return errors.Is(err, io.ErrShortWrite)
+	}
+	return errors.Is(err, f.err)
+}
+
+// during looks at the store while the fault lasts.
+func (r *faultRun) during(f fault, always bool, below string, said error) error {
+	if below != "" {
+		if err := r.write(r.kept, 2); err != nil {
+			return fmt.Errorf("the other table: %w", err)
+		}
+	}
+	if r.k.h == nil || r.k.h.dropping || f.err != syscall.ENOSPC || !always || !errors.Is(said, ErrDiskFull) {
+		return nil
+	}
+	t := r.table(r.k)
+	got, err := t.contents()
+	if err != nil {
+		return fmt.Errorf("a table on a full disk: %w", err)
+	}
+	if _, err := r.k.h.find(got); err != nil {
+		return err
+	}
+	err = r.k.mutateAs(t, []effect{r.k.effect()}, &WriteOptions{})
+	if !errors.Is(err, ErrDiskFull) {
+		return fmt.Errorf("a write on a full disk: %w", err)
+	}
+	return r.settle(r.k)
+}
+
+// inProcess looks at the store after the fault has passed.
+func (r *faultRun) inProcess(ringDown bool) error {
+	ctx := context.Background()
+	for _, info := range r.s.Tables() {
+		t, err := r.s.Table(info.Name)
+		if err != nil {
+			return err
+		}
+		if _, err := t.Get([]byte("k00")); errors.Is(err, ErrPoisoned) {
+			if err := stuck(t); err != nil {
+				return err
+			}
+		}
+		err = within("reopen", func() error { return t.Reopen(ctx) })
+		if err != nil && !(ringDown && errors.Is(err, keyring.ErrPoisoned)) {
+			return fmt.Errorf("reopen: %w", err)
+		}
+	}
+	if _, err := r.s.Table(faultTable); errors.Is(err, ErrTableNotFound) && r.k.h != nil && r.k.h.dropping {
+		r.k.h = nil // its keys are gone, though not all of its files
+	}
+	if ringDown {
+		return nil
+	}
+	if _, err := r.w.match(r.s); err != nil {
+		return err
+	}
+	if r.k.h != nil {
+		if err := r.write(r.k, 3); err != nil {
+			return err
+		}
+	}
+	return r.write(r.kept, 1)
+}
+
+// stuck wants a poisoned table to refuse all use.
+func stuck(t *Table) error {
+	_, get := t.Get([]byte("k00"))
+	_, has := t.Has([]byte("k00"))
+	_, view := t.View()
+	_, scan := t.contents()
+	put := t.Put([]byte("k00"), nil, nil)
+	for i, err := range []error{get, has, view, scan, put, t.Flush()} {
+		if !errors.Is(err, ErrPoisoned) {
+			return fmt.Errorf("use %d of a poisoned table: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// newFaulty opens a store with one table on a disk whose changes can fail.
+func newFaulty(t *testing.T, change func(*Options)) (*faultFS, *Store, *Table) {
+	q := &faultFS{FS: vfs.NewCrashableMem()}
+	o := crashOptions(newMemRoot("fault"), q)
+	if change != nil {
+		change(&o)
+	}
+	s, err := Open(context.Background(), crashDir, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	tab, err := s.CreateTable(context.Background(), faultTable, TableOptions{})
+	require.NoError(t, err)
+	return q, s, tab
+}
+
+// again closes a store, on a disk that is well, and opens it anew.
+func again(t *testing.T, q *faultFS, s *Store, wantClose bool) *Store {
+	q.heal()
+	err := s.Close()
+	if wantClose {
+		require.NoError(t, err)
+	}
+	o := s.opts
+	o.Mode = MustExist
+	n, err := Open(context.Background(), crashDir, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, n.Close()) })
+	return n
+}
+
+var key = []byte("k")
+
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	q, s, tab := newFaulty(t, func(o *Options) { o.DiskFullWait = 50 * time.Millisecond })
+	require.NoError(t, tab.Put(key, []byte("before"), nil))
+	q.arm(faultENOSPC, 1, true, "")
+	start := time.Now()
+	require.ErrorIs(t, tab.Put([]byte("refused"), nil, nil), ErrDiskFull)
+	require.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
+
+	for range 2 {
+		v, err := tab.Get(key)
+		require.NoError(t, err)
+		require.Equal(t, "before", string(v))
+		require.ErrorIs(t, tab.Put(key, []byte("x"), nil), ErrDiskFull)
+		require.ErrorIs(t, tab.Flush(), ErrDiskFull)
+		_, err = tab.Snapshot(t.Context(), "s")
+		require.ErrorIs(t, err, ErrDiskFull)
+		b := tab.NewBatch()
+		require.NoError(t, b.Put(key, []byte("x")))
+		require.ErrorIs(t, b.Commit(nil), ErrDiskFull)
+		require.Equal(t, 1, b.Len())
+	}
+	// A try for writing finds the disk still full.
+	tab.mu.Lock()
+	tab.tried = time.Time{}
+	tab.mu.Unlock()
+	require.ErrorIs(t, tab.Put(key, []byte("x"), nil), ErrDiskFull)
+	// So does a table that is closed meanwhile.
+	require.NoError(t, tab.Close())
+	require.ErrorIs(t, tab.Put(key, []byte("x"), nil), ErrDiskFull)
+	v, err := tab.Get(key)
+	require.NoError(t, err)
+	require.Equal(t, "before", string(v))
+
+	q.heal()
+	require.Eventually(t, func() bool { return tab.Put(key, []byte("after"), nil) == nil }, 10*time.Second, 10*time.Millisecond)
+	s = again(t, q, s, true)
+	tab, err = s.Table(faultTable)
+	require.NoError(t, err)
+	v, err = tab.Get(key)
+	require.NoError(t, err)
+	require.Equal(t, "after", string(v))
+	requireVerified(t, s)
+}
+
+// TestDiskFullAtOpen opens a table that was closed cleanly on a full disk: it
+// can be read.
+func TestDiskFullAtOpen(t *testing.T) {
+	t.Parallel()
+	q, s, tab := newFaulty(t, func(o *Options) { o.DiskFullWait = -1 })
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	require.NoError(t, tab.Close())
+	q.arm(faultENOSPC, 1, true, "")
+	_, err := tab.Get(key)
+	require.NoError(t, err)
+	require.ErrorIs(t, tab.Put(key, nil, nil), ErrDiskFull)
+	q.heal()
+	require.NoError(t, tab.Reopen(t.Context()))
+	require.NoError(t, tab.Put(key, nil, nil))
+	requireVerified(t, s)
+}
+
+// TestSpaceInTime gives space back while a write waits for it.
+func TestSpaceInTime(t *testing.T) {
+	t.Parallel()
+	q, s, tab := newFaulty(t, func(o *Options) { o.DiskFullWait = time.Minute })
+	q.arm(faultENOSPC, 1, true, "")
+	done := make(chan error, 1)
+	go func() { done <- tab.Put(key, []byte("v"), nil) }()
+	require.Eventually(t, func() bool { q.mu.Lock(); defer q.mu.Unlock(); return q.hits > 1 }, 10*time.Second, time.Millisecond)
+	q.heal()
+	require.NoError(t, <-done)
+	requireVerified(t, s)
+}
+
+// TestPoisonStays wants a table that failed in the background to stay poisoned
+// until it is reopened, whoever closes it meanwhile.
+func TestPoisonStays(t *testing.T) {
+	t.Parallel()
+	for name, closeIt := range map[string]func(*Store, *Table) error{
+		"nobody": func(_ *Store, t *Table) error { return t.Put(key, nil, nil) },
+		"caller": func(_ *Store, t *Table) error { return t.Close() },
+		"janitor": func(_ *Store, t *Table) error {
+			t.closeIfIdle() // it was used
+			t.closeIfIdle()
+			if t.inst.Load() != nil {
+				return nil
+			}
+			return ErrPoisoned
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q, s, tab := newFaulty(t, nil)
+			require.NoError(t, tab.Put(key, []byte("v"), nil))
+			q.arm(faultEIO, 1, false, "")
+			// Nobody has been told of this failure.
+			i := tab.inst.Load()
+			_ = i.db.Set([]byte("lost"), []byte("v"), pebble.Sync)
+			require.Error(t, i.hole.Err())
+			require.ErrorIs(t, closeIt(s, tab), ErrPoisoned)
+			require.NoError(t, stuck(tab))
+			require.NoError(t, tab.Reopen(t.Context()))
+			_, err := tab.Get(key)
+			require.NoError(t, err)
+			_, err = tab.Get([]byte("lost"))
+			require.ErrorIs(t, err, ErrNotFound)
+			requireVerified(t, s)
+		})
+	}
+}
+
+// keyringSync makes the sync behind the next rename of a keyring fail: the
+// change is on the disk or not, and nobody knows.
+func keyringSync(q *faultFS) {
+	q.arm(fault{name: "keyring sync", err: syscall.EIO, ops: "sync"}, 2, false, crashDir+"/keyring")
+}
+
+// TestUncertainCreate fails a creation so late that the next open finds it.
+func TestUncertainCreate(t *testing.T) {
+	t.Parallel()
+	q, s, _ := newFaulty(t, nil)
+	// The second rename makes the table live. Syncs of the keyring's directory
+	// and files: temporary file and directory, the journal, and again.
+	q.arm(fault{name: "keyring sync", err: syscall.EIO, ops: "sync"}, 5, false, crashDir+"/keyring")
+	_, err := s.CreateTable(t.Context(), "fault.new", TableOptions{})
+	require.ErrorIs(t, err, keyring.ErrPoisoned)
+	s = again(t, q, s, false)
+	tab, err := s.Table("fault.new")
+	require.NoError(t, err)
+	require.NoError(t, tab.Put(key, nil, nil))
+	requireVerified(t, s)
+}
+
+// TestUncertainDrop fails a drop so late that the next open finds it done: no
+// write may be acknowledged after it.
+func TestUncertainDrop(t *testing.T) {
+	t.Parallel()
+	q, s, tab := newFaulty(t, nil)
+	require.NoError(t, tab.Close())
+	keyringSync(q)
+	_, err := s.DropTable(t.Context(), faultTable, DropOptions{})
+	require.ErrorIs(t, err, keyring.ErrPoisoned)
+	require.NoError(t, stuck(tab))
+	require.ErrorIs(t, tab.Reopen(t.Context()), ErrPoisoned)
+	s = again(t, q, s, false)
+	_, err = s.Table(faultTable)
+	require.ErrorIs(t, err, ErrTableNotFound)
+	requireVerified(t, s)
+}
+
+// TestUncertainSnapshot fails a snapshot so late that the next open finds it.
+func TestUncertainSnapshot(t *testing.T) {
+	t.Parallel()
+	q, s, tab := newFaulty(t, nil)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	keyringSync(q)
+	_, err := tab.Snapshot(t.Context(), "s")
+	require.ErrorIs(t, err, keyring.ErrPoisoned)
+	// The table opens again, and removes snapshots that it does not know.
+	require.NoError(t, tab.Close())
+	require.NoError(t, tab.Put(key, []byte("w"), nil))
+	s = again(t, q, s, false)
+	tab, err = s.Table(faultTable)
+	require.NoError(t, err)
+	v, err := tab.OpenSnapshot(t.Context(), "s")
+	require.NoError(t, err)
+	got, err := v.contents()
+	require.NoError(t, errors.Join(err, v.Close()))
+	require.Equal(t, state{"k": "v"}, got)
+	requireVerified(t, s)
+}
+
+// TestCreateAgain creates a table whose creation failed and could not be
+// cleaned up.
+func TestCreateAgain(t *testing.T) {
+	t.Parallel()
+	q, s, _ := newFaulty(t, nil)
+	q.arm(faultEIO, 8, true, "")
+	_, err := s.CreateTable(t.Context(), "fault.new", TableOptions{})
+	require.ErrorIs(t, err, syscall.EIO)
+	require.NotErrorIs(t, err, keyring.ErrPoisoned)
+	require.Len(t, s.ring.Tables(), 2)
+	q.heal()
+	tab, err := s.CreateTable(t.Context(), "fault.new", TableOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.Put(key, nil, nil))
+	requireVerified(t, s)
+}
+
+// TestSnapshotAfterFailedOpen takes a snapshot where Pebble has opened without
+// writing a MANIFEST.
+func TestSnapshotAfterFailedOpen(t *testing.T) {
+	t.Parallel()
+	q, s, tab := newFaulty(t, nil)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	require.NoError(t, tab.Close())
+	q.arm(fault{name: "removal", err: syscall.EIO, ops: "remove"}, 1, false, tab.dir)
+	_, err := tab.Get(key)
+	require.ErrorIs(t, err, ErrPoisoned)
+	_, err = tab.Snapshot(t.Context(), "s")
+	require.NoError(t, err)
+	v, err := tab.OpenSnapshot(t.Context(), "s")
+	require.NoError(t, err)
+	got, err := v.contents()
+	require.NoError(t, errors.Join(err, v.Close()))
+	require.Equal(t, state{"k": "v"}, got)
+	requireVerified(t, s)
+}
+
+// TestPoisonEndsStall poisons a table while a write waits for its compactions.
+func TestPoisonEndsStall(t *testing.T) {
+	t.Parallel()
+	q, _, tab := newFaulty(t, func(o *Options) {
+		o.tune.stallSublevels, o.tune.stallWait, o.tune.noCompactions = 1, time.Hour, true
+	})
+	require.NoError(t, tab.Put(key, nil, nil))
+	require.NoError(t, tab.Flush())
+	done := make(chan error, 1)
+	go func() { done <- tab.Put(key, nil, nil) }()
+	q.arm(faultEIO, 1, false, "")
+	i := tab.inst.Load()
+	require.Eventually(t, func() bool { return i.refs.Load() > 0 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, within("flush", func() error {
+		_ = i.db.Set([]byte("behind its back"), nil, nil)
+		return nil
+	}))
+	require.ErrorIs(t, within("write", func() error { return <-done }), ErrPoisoned)
+}
