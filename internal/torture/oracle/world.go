@@ -218,9 +218,16 @@ func read(ctx context.Context, s Store) ([]reading, error) {
 	return all, nil
 }
 
-// Match holds a store against the world. An error of the store's is a false
-// alarm. What is found is what counts from then on. Nobody writes meanwhile.
-func (w *World) Match(ctx context.Context, s Store) error {
+// Match holds a store that was opened against the world. An error of the
+// store's is a false alarm. What is found is what counts from then on. Nobody
+// writes meanwhile.
+func (w *World) Match(ctx context.Context, s Store) error { return w.match(ctx, s, true) }
+
+// MatchOpen is Match for a store that was not opened since calls failed: whether
+// a table or a snapshot was created or dropped by one that failed is still open.
+func (w *World) MatchOpen(ctx context.Context, s Store) error { return w.match(ctx, s, false) }
+
+func (w *World) match(ctx context.Context, s Store, settle bool) error {
 	// Reading opens tables, and who watches the disk may want the world.
 	found, err := read(ctx, s)
 	if err != nil {
@@ -241,10 +248,12 @@ func (w *World) Match(ctx context.Context, s Store) error {
 		if t.dropped {
 			return verdict.New(verdict.Phantom, "table %s was dropped, and is there", t.Name)
 		}
-		if err := t.match(r); err != nil {
+		if err := t.match(r, settle); err != nil {
 			return verdict.In(err, "table %s", t.Name)
 		}
-		t.id, t.created, t.dropping = r.ID, true, false
+		if settle {
+			t.id, t.created, t.dropping = r.ID, true, false
+		}
 		live = append(live, t)
 	}
 	for _, t := range w.tables {
@@ -252,11 +261,13 @@ func (w *World) Match(ctx context.Context, s Store) error {
 			return verdict.New(verdict.Lost, "table %s is gone", t.Name)
 		}
 	}
-	w.tables = live
+	if settle {
+		w.tables = live
+	}
 	return nil
 }
 
-func (t *Table) match(r reading) error {
+func (t *Table) match(r reading, settle bool) error {
 	if v := t.line.match(r.state); v != nil {
 		return v
 	}
@@ -278,6 +289,11 @@ func (t *Table) match(r reading) error {
 		}
 	}
 	t.line.settle(r.state)
-	t.snaps = there
+	if settle {
+		t.snaps = there
+	}
 	return nil
 }
+
+// ID is the table's id, once it is known.
+func (t *Table) ID() keyring.ID { return t.id }

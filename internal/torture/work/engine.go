@@ -487,3 +487,12 @@ func (w *watch) Snapshots(table string) ([]string, error) {
 	names, err := w.Engine.Snapshots(table)
 	return names, w.keep(err)
 }
+
+// ReopenTable closes a table and opens it again: the way out of a failure.
+func (e *Engine) ReopenTable(ctx context.Context, table string) error {
+	t, err := e.table(table)
+	if err != nil {
+		return err
+	}
+	return t.Reopen(ctx)
+}

@@ -1,0 +1,121 @@
+// Package suites runs tests of the engine's own that can do more than they do
+// by default, with their counts raised: the attack matrix, Pebble's metamorphic
+// suite over the sealing file system, the searches for leaks, and concurrency
+// under the race detector. It needs the module's tree and the go command.
+package suites
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"github.com/cofredb/cofre/internal/torture/verdict"
+)
+
+// A Suite is a set of tests.
+type Suite struct {
+	Package string
+	Run     string // as of go test
+	Race    bool
+	Env     []string // what raises the counts; %d is the seed
+	// counts finds in the tests' log how much was done: a line's number is
+	// added to the count of its kind.
+	counts map[*regexp.Regexp]func(*verdict.Counts, int64)
+}
+
+var (
+	tries = regexp.MustCompile(`(?m)\b([0-9]+) (?:tries|tampers|attacks|positions)\b`)
+	ops   = regexp.MustCompile(`(?m)\b([0-9]+) (?:operations|ops)\b`)
+	cuts  = regexp.MustCompile(`(?m)\b([0-9]+) crash(?:es)?\b`)
+)
+
+func addTampers(c *verdict.Counts, n int64)    { c.Tampers += n }
+func addOperations(c *verdict.Counts, n int64) { c.Operations += n }
+func addCrashes(c *verdict.Counts, n int64)    { c.Crashes += n }
+
+// The suites there are.
+var (
+	Attack = Suite{
+		Package: "./engine", Run: "Attack", Env: []string{"COFRE_ATTACK_TRIES=100"},
+		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){tries: addTampers},
+	}
+	Pebble = Suite{
+		Package: "./engine/internal/sealfs", Run: "Pebble|Meta", Env: []string{"COFRE_META_SEEDS=8"},
+		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){ops: addOperations, cuts: addCrashes},
+	}
+	Leak        = Suite{Package: "./engine", Run: "Leak|Canary|Nonce|Ciphertext"}
+	Concurrency = Suite{Package: "./engine", Run: "Concurren|Parallel|Race", Race: true}
+)
+
+// A Result is what a suite has found.
+type Result struct {
+	Counts verdict.Counts
+	Notes  []string
+	NotRun string
+	Err    error
+}
+
+// tree is the directory of the module, or why there is none.
+func tree() (dir, reason string) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return "", "the go command is not at hand"
+	}
+	at, err := os.Getwd()
+	if err != nil {
+		return "", err.Error()
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(at, "engine", "doc.go")); err == nil {
+			return at, ""
+		}
+		up := filepath.Dir(at)
+		if up == at {
+			return "", "the module's tree is not at hand: run it from there"
+		}
+		at = up
+	}
+}
+
+var ran = regexp.MustCompile(`(?m)^--- PASS: (\S+)`)
+
+// Do runs the suite once.
+func (s Suite) Do(ctx context.Context, seed uint64) Result {
+	dir, reason := tree()
+	if reason != "" {
+		return Result{NotRun: reason}
+	}
+	args := []string{"test", s.Package, "-run", s.Run, "-count=1", "-v", "-timeout", "12m"}
+	if s.Race {
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), s.Env...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	r := Result{Counts: verdict.Counts{Rounds: 1}}
+	for re, add := range s.counts {
+		for _, m := range re.FindAllStringSubmatch(out.String(), -1) {
+			n, _ := strconv.ParseInt(m[1], 10, 64)
+			add(&r.Counts, n)
+		}
+	}
+	passed := len(ran.FindAllString(out.String(), -1))
+	switch {
+	case err != nil:
+		r.Err = verdict.New(verdict.Broken, "go %q: %v\n%s", args, err, last(out.Bytes(), 6000))
+	case passed == 0:
+		return Result{NotRun: fmt.Sprintf("no test of %s is called %s", s.Package, s.Run)}
+	default:
+		r.Notes = []string{fmt.Sprintf("%d tests of %s (%s) pass", passed, s.Package, s.Run)}
+	}
+	return r
+}
+
+func last(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
