@@ -65,7 +65,7 @@ func (t *Table) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
 			yield(Entry{}, err)
 			return
 		}
-		i.scan(i.db, opts, yield)
+		i.scan(i.db, opts, i.leave, yield)
 	}
 }
 
@@ -181,9 +181,9 @@ func (c *cursor) run(n int, first bool) bool {
 // scan runs a scan of a database or a snapshot of it. The caller has entered
 // the instance; scan leaves it, for the loop's body may run for ever and
 // closing must not wait for it.
-func (i *instance) scan(r pebble.Reader, opts ScanOptions, yield func(Entry, error) bool) {
+func (i *instance) scan(r pebble.Reader, opts ScanOptions, leave func(), yield func(Entry, error) bool) {
 	c, err := i.newCursor(r, opts)
-	i.leave()
+	leave()
 	if err != nil {
 		yield(Entry{}, err)
 		return

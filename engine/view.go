@@ -14,7 +14,7 @@ type View struct {
 	inst  *instance
 	close func() error // of what is below, once
 
-	mu     sync.Mutex // guards all below
+	mu     sync.RWMutex // guards all below; held by reads, for Pebble panics where a snapshot closes under one
 	reader pebble.Reader
 	snap   *pebble.Snapshot // nil for a snapshot's own instance
 	closed bool
@@ -71,19 +71,22 @@ func (v *View) Close() error {
 	return err
 }
 
-// use enters the instance below for one call.
+// use enters the instance below for one call, and keeps the view open.
 func (v *View) use() (pebble.Reader, error) {
 	if !v.inst.enter() {
 		return nil, ErrClosed
 	}
-	v.mu.Lock()
-	closed := v.closed
-	v.mu.Unlock()
-	if closed {
-		v.inst.leave()
+	v.mu.RLock()
+	if v.closed {
+		v.leave()
 		return nil, ErrClosed
 	}
 	return v.reader, nil
+}
+
+func (v *View) leave() {
+	v.mu.RUnlock()
+	v.inst.leave()
 }
 
 // Get returns the value of key in a slice of its own, or ErrNotFound.
@@ -98,7 +101,7 @@ func (v *View) AppendGet(dst, key []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	defer v.inst.leave()
+	defer v.leave()
 	return v.inst.get(r, dst, key)
 }
 
@@ -111,7 +114,7 @@ func (v *View) Has(key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer v.inst.leave()
+	defer v.leave()
 	return v.inst.has(r, key)
 }
 
@@ -123,6 +126,6 @@ func (v *View) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
 			yield(Entry{}, err)
 			return
 		}
-		v.inst.scan(r, opts, yield)
+		v.inst.scan(r, opts, v.leave, yield)
 	}
 }
