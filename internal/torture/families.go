@@ -31,10 +31,10 @@ type family struct {
 func families() []family {
 	return []family{
 		{"meta", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
-			return meta.Run{Seed: t.seed, Ops: 4000, Large: 3 << 20, Configs: meta.Configs()}.Do(ctx)
+			return meta.Run{Seed: t.seed, Ops: 3000, Large: 3 << 20, Configs: meta.Configs()}.Do(ctx)
 		})},
 		{"crash", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
-			return crash.Run{Seed: t.seed, Ops: 600, Every: 5, Again: 10}.Do(ctx)
+			return crash.Run{Seed: t.seed, Ops: 600, Every: 16, Again: 15}.Do(ctx)
 		})},
 		{"fault", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
 			return fault.Run{Seed: t.base, Round: t.round}.Do(ctx)

@@ -15,10 +15,10 @@ import (
 
 func TestRound(t *testing.T) {
 	t.Parallel()
-	r := Run{Seed: rand.Uint64(), Ops: 300, Every: 8, Again: 10}
+	r := Run{Seed: rand.Uint64(), Ops: 200, Every: 30, Again: 10}
 	counts, err := r.Do(context.Background())
 	require.NoError(t, err, "seed %d", r.Seed)
-	require.Greater(t, counts.Crashes, int64(50))
+	require.Greater(t, counts.Crashes, int64(15))
 }
 
 // noSync is a disk that says it has synced a log, and has not.
@@ -39,14 +39,21 @@ type noSyncFile struct{ vfs.File }
 func (f noSyncFile) SyncData() error { return nil }
 
 // TestDroppedSyncs plants a disk that drops syncs: what was acknowledged is
-// lost, or what it left does not open.
+// lost. Where a later file shows it, the store does not open instead.
 func TestDroppedSyncs(t *testing.T) {
 	t.Parallel()
-	r := Run{Seed: 7, Ops: 150, Every: 10, Disk: func(fs *crashfs.FS) vfs.FS { return noSync{fs} }}
-	_, err := r.Do(context.Background())
-	v := verdict.Of(err)
-	require.NotNil(t, v)
-	require.Contains(t, []verdict.Kind{verdict.Lost, verdict.FalseAlarm, verdict.Phantom}, v.Kind, v.What)
+	found := make(map[verdict.Kind]int)
+	for seed := range uint64(40) {
+		r := Run{Seed: seed, Ops: 150, Every: 10, Disk: func(fs *crashfs.FS) vfs.FS { return noSync{fs} }}
+		_, err := r.Do(context.Background())
+		if v := verdict.Of(err); v != nil {
+			found[v.Kind]++
+		}
+		if found[verdict.Lost] > 0 {
+			return
+		}
+	}
+	t.Fatalf("nothing was found lost: %v", found)
 }
 
 // TestResurrected tells the oracle of deletes that never were.

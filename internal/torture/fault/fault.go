@@ -35,6 +35,7 @@ type Run struct {
 	Seed   uint64
 	Round  int
 	Stride int // only each so many operations; 0 is all
+	Fulls  int // how often the disk is filled in such a round; 0 is 6
 	// Lie, if not nil, is what a test plants between the harness and the store.
 	Lie func(work.Subject) work.Subject
 }

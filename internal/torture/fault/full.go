@@ -21,7 +21,11 @@ func (r Run) full(ctx context.Context, seed uint64) (fulls int64, err error) {
 		return 0, err
 	}
 	rng := rand.New(rand.NewPCG(seed, 5))
-	for range 6 {
+	times := r.Fulls
+	if times == 0 {
+		times = 6
+	}
+	for range times {
 		t := b.try(r.Lie)
 		t.e.Options.DiskFullWait = 100 * time.Millisecond
 		if err := t.prepare(scenario{}); err != nil {
