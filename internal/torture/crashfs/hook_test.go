@@ -380,6 +380,37 @@ func TestSpace(t *testing.T) {
 	require.EqualValues(t, 3*inodeLen+4096, fs.Crash(nil, SyncedOnly).Used())
 }
 
+// TestBeyondTheEnd writes beyond the end of files that a crash has cut: the gap
+// reads as zeros, not as what had been written there.
+func TestBeyondTheEnd(t *testing.T) {
+	t.Parallel()
+	fs := New(Options{})
+	f, err := fs.Create("f", "")
+	require.NoError(t, err)
+	for _, n := range []int{100, 200, 40000} {
+		_, err = f.Write([]byte(strings.Repeat("A", n)))
+		require.NoError(t, err)
+	}
+	sizes := make(map[int64]bool)
+	for seed := range uint64(200) {
+		after := fs.Crash(rand.New(rand.NewPCG(seed, 0)), Lengths)
+		f, err := after.OpenReadWrite("f", "")
+		require.NoError(t, err)
+		fi, err := f.Stat()
+		require.NoError(t, err)
+		n := int(fi.Size())
+		sizes[fi.Size()] = true
+		_, err = f.WriteAt([]byte("B"), int64(n+40000))
+		require.NoError(t, err)
+		got := contents(t, after, "f")
+		require.Equal(t, strings.Repeat("A", n)+strings.Repeat("\x00", 40000)+"B", got)
+	}
+	for _, n := range []int64{0, 100, 300, 40300} {
+		require.True(t, sizes[n], "%d", n)
+	}
+	require.Greater(t, len(sizes), 20)
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for _, s := range Styles() {

@@ -29,7 +29,7 @@ import (
 //	    capacity n
 //	crash [style]
 //	  From here on, what a random state of the style is.
-//	states f g …
+//	states [style=s] f g …
 //	  What the files are after a crash, one line a state: "-" for none, else the
 //	  length and each sector: the letter it is full of (A, B, C or S), 0 for
 //	  zeros, ? for noise, AB for A with an end of B. Of a directory, "/".
@@ -49,7 +49,7 @@ func TestStates(t *testing.T) {
 			case "see":
 				return see(t, d.fs, args(td)) + "\n"
 			case "states":
-				return d.states(args(td))
+				return d.states(styles(t, td), args(td))
 			case "crash":
 				style := Random
 				if len(td.CmdArgs) > 0 {
@@ -67,9 +67,21 @@ func TestStates(t *testing.T) {
 
 func args(td *datadriven.TestData) (list []string) {
 	for _, a := range td.CmdArgs {
-		list = append(list, a.Key)
+		if a.Key != "style" {
+			list = append(list, a.Key)
+		}
 	}
 	return list
+}
+
+// styles are those of the argument, or all.
+func styles(t *testing.T, td *datadriven.TestData) []Style {
+	if !td.HasArg("style") {
+		return Styles()
+	}
+	var name string
+	td.ScanArgs(t, "style", &name)
+	return []Style{Style(slices.Index(styleNames[:], strings.ReplaceAll(name, "-", " ")))}
 }
 
 type disk struct {
@@ -199,12 +211,12 @@ func (d *disk) forget(name string) {
 
 // states lists all states that crashes leave, and checks what holds of each. It
 // ends when many seeds have shown nothing new.
-func (d *disk) states(names []string) string {
+func (d *disk) states(styles []Style, names []string) string {
 	found := make(map[string]bool)
 	m := d.fs.Moment()
 	for seed, quiet := uint64(0), 0; quiet < 300; seed++ {
 		quiet++
-		for _, style := range Styles() {
+		for _, style := range styles {
 			fs := m.Crash(rand.New(rand.NewPCG(seed, uint64(style))), style)
 			s := see(d.t, fs, names)
 			if !found[s] {
