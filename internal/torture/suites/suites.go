@@ -29,7 +29,7 @@ type Suite struct {
 }
 
 var (
-	tries = regexp.MustCompile(`(?m)\b([0-9]+) (?:tries|tampers|attacks|positions)\b`)
+	tries = regexp.MustCompile(`(?m)\b([0-9]+) tries, must be\b`)
 	ops   = regexp.MustCompile(`(?m)\b([0-9]+) (?:operations|ops)\b`)
 	cuts  = regexp.MustCompile(`(?m)\b([0-9]+) crash(?:es)?\b`)
 )
@@ -49,7 +49,7 @@ var (
 		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){ops: addOperations, cuts: addCrashes},
 	}
 	Leak        = Suite{Package: "./engine", Run: "Leak|Canary|Nonce|Ciphertext"}
-	Concurrency = Suite{Package: "./engine", Run: "Concurren|Parallel|Race", Race: true}
+	Concurrency = Suite{Package: "./engine", Run: "Concurren|During|AfterClose|TestBatches$", Race: true}
 )
 
 // A Result is what a suite has found.
@@ -100,12 +100,7 @@ func (s Suite) Do(ctx context.Context, seed uint64) Result {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	r := Result{Counts: verdict.Counts{Rounds: 1}}
-	for re, add := range s.counts {
-		for _, m := range re.FindAllStringSubmatch(out.String(), -1) {
-			n, _ := strconv.ParseInt(m[1], 10, 64)
-			add(&r.Counts, n)
-		}
-	}
+	s.count(&r.Counts, out.String())
 	passed := len(ran.FindAllString(out.String(), -1))
 	switch {
 	case err != nil:
@@ -116,6 +111,16 @@ func (s Suite) Do(ctx context.Context, seed uint64) Result {
 		r.Notes = []string{fmt.Sprintf("%d tests of %s (%s) pass", passed, s.Package, s.Run)}
 	}
 	return r
+}
+
+// count adds up what a log tells.
+func (s Suite) count(c *verdict.Counts, log string) {
+	for re, add := range s.counts {
+		for _, m := range re.FindAllStringSubmatch(log, -1) {
+			n, _ := strconv.ParseInt(m[1], 10, 64)
+			add(c, n)
+		}
+	}
 }
 
 func last(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
