@@ -132,13 +132,12 @@ func (v *victim) pick(pattern string) string {
 
 // An outcome is what came of opening and reading a store.
 type outcome struct {
-	store    error // Open failed
-	tables   map[string]*tableOutcome
-	closing  error
-	verify   []Finding
-	verified bool // Verify ran, or the store did not open for it
-	memory   uint64
-	broken   string // a panic or a hang
+	store   error // Open failed
+	tables  map[string]*tableOutcome
+	closing error
+	verify  []Finding
+	memory  uint64
+	broken  string // a panic or a hang
 }
 
 type tableOutcome struct {
@@ -358,7 +357,7 @@ func (v *victim) judge(req requirement, o *outcome) (word, fault string) {
 			}
 		}
 	}
-	word, err, fault := v.stage(req, o)
+	word, fault, err := v.stage(req, o)
 	if fault != "" {
 		return word, fault
 	}
@@ -382,7 +381,7 @@ func (v *victim) judge(req requirement, o *outcome) (word, fault string) {
 }
 
 // stage tells at which stage the attack was found.
-func (v *victim) stage(req requirement, o *outcome) (word string, err error, fault string) {
+func (v *victim) stage(req requirement, o *outcome) (word, fault string, err error) {
 	if o.store != nil {
 		word, err = "open", o.store
 	} else if to := o.tables[v.table]; to != nil {
@@ -411,20 +410,20 @@ func (v *victim) stage(req requirement, o *outcome) (word string, err error, fau
 		ok = word == ""
 	}
 	if !ok {
-		return word, err, fmt.Sprintf("must be %s, came out as %q: %v", req.verdict, word, err)
+		return word, fmt.Sprintf("must be %s, came out as %q: %v", req.verdict, word, err), err
 	}
 	if err != nil {
-		return word, err, ""
+		return word, "", err
 	}
 	if req.verdict == failsRead {
-		return "unread", nil, v.whole(v.table, o.tables[v.table])
+		return "unread", v.whole(v.table, o.tables[v.table]), nil
 	}
 	for name, to := range o.tables {
 		f := v.whole(name, to)
 		switch {
 		case v.kept != nil && name == v.table:
 			if to.sum != *v.kept {
-				return word, nil, fmt.Sprintf("%s holds step %d, not the one that it must", name, to.step)
+				return word, fmt.Sprintf("%s holds step %d, not the one that it must", name, to.step), nil
 			}
 			word = "as must be"
 		case f == "":
@@ -434,10 +433,10 @@ func (v *victim) stage(req requirement, o *outcome) (word string, err error, fau
 		case (req.verdict == keepsPrefix || req.verdict == documented) && to.known:
 			word = string(req.verdict[len(req.verdict)-1:])
 		default:
-			return word, nil, name + ": " + f
+			return word, name + ": " + f, nil
 		}
 	}
-	return word, nil, ""
+	return word, "", nil
 }
 
 // whole tells what is missing of a table that must hold all that was

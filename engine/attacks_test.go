@@ -39,7 +39,6 @@ var (
 	mustNothing  = requirement{verdict: losesNothing}
 	mustWarn     = requirement{verdict: losesNothing, warns: true}
 	mustEither   = requirement{verdict: failsOrKeeps}
-	mustDocument = requirement{verdict: documented}
 	mustSnapshot = requirement{verdict: failsSnapshot, verify: true}
 )
 

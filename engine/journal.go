@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -269,13 +268,6 @@ func (j *journal) forget(id keyring.ID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.states, id)
-}
-
-// snapshot returns all states.
-func (j *journal) snapshot() map[keyring.ID]tableState {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return maps.Clone(j.states)
 }
 
 // close folds the journal into the keyring and removes it.

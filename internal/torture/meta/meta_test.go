@@ -45,11 +45,10 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// A liar answers the n-th get with the value that the key had before.
+// A liar answers a get with the value that the key had before.
 type liar struct {
 	work.Subject
 	old map[string]string
-	n   int
 }
 
 func (l *liar) Get(from work.Source, key string) (string, bool, error) {

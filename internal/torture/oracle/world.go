@@ -24,7 +24,6 @@ type Table struct {
 
 type snapshot struct {
 	states   []State // what it may hold; never changed in place
-	at       int     // writes that it holds
 	created  bool
 	dropping bool
 	dropped  bool
