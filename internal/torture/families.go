@@ -20,6 +20,7 @@ type task struct {
 	seed  uint64
 	base  uint64
 	round int
+	long  bool // a long soak: do all that a suite can
 }
 
 type family struct {
@@ -73,7 +74,7 @@ func simple(do func(context.Context, task) (verdict.Counts, error)) func(context
 
 func suite(s suites.Suite) func(context.Context, task) outcome {
 	return func(ctx context.Context, t task) outcome {
-		r := s.Do(ctx, t.seed)
+		r := s.Do(ctx, t.long)
 		return outcome{Counts: r.Counts, Violation: verdict.Of(r.Err), Notes: r.Notes, NotRun: r.NotRun}
 	}
 }

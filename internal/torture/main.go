@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cofredb/cofre/internal/torture/kill"
@@ -46,7 +47,7 @@ func main() {
 	flag.IntVar(&s.parallel, "parallel", 2, "rounds at a time")
 	flag.BoolVar(&child, "child", false, "be the process of one round")
 	flag.Parse()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	var err error
 	if s.families, err = choose(only); err != nil || flag.NArg() > 0 {
@@ -54,7 +55,7 @@ func main() {
 		os.Exit(2)
 	}
 	if child {
-		os.Exit(runChild(ctx, s.families[0], s.seed, round))
+		os.Exit(runChild(ctx, s.families[0], s.seed, round, s.limit >= longSoak))
 	}
 	s.only = round
 	sum := s.run(ctx)
@@ -103,9 +104,12 @@ type outcome struct {
 	NotRun    string             `json:"not_run,omitempty"`
 }
 
+// longSoak is from where on rounds of suites that take minutes do all they can.
+const longSoak = 5 * time.Minute
+
 // runChild does one round and prints its outcome.
-func runChild(ctx context.Context, f family, seed uint64, round int) int {
-	o := f.run(ctx, task{seed: mix(seed, f.name, round), base: seed, round: round})
+func runChild(ctx context.Context, f family, seed uint64, round int, long bool) int {
+	o := f.run(ctx, task{seed: mix(seed, f.name, round), base: seed, round: round, long: long})
 	if err := json.NewEncoder(os.Stdout).Encode(o); err != nil {
 		return 1
 	}

@@ -129,7 +129,7 @@ func (s *soak) process(ctx context.Context, f family, round int) (o outcome) {
 	}
 	limited, cancel := context.WithTimeout(ctx, roundLimit)
 	defer cancel()
-	cmd := exec.CommandContext(limited, self, "-child", "-only", f.name, "-seed", strconv.FormatUint(s.seed, 10), "-round", strconv.Itoa(round))
+	cmd := exec.CommandContext(limited, self, "-child", "-for", s.limit.String(), "-only", f.name, "-seed", strconv.FormatUint(s.seed, 10), "-round", strconv.Itoa(round))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = 10 * time.Second

@@ -22,7 +22,7 @@ type Suite struct {
 	Package string
 	Run     string // as of go test
 	Race    bool
-	Env     []string // what raises the counts; %d is the seed
+	Env     []string // what raises the counts, in a long soak
 	// counts finds in the tests' log how much was done: a line's number is
 	// added to the count of its kind.
 	counts map[*regexp.Regexp]func(*verdict.Counts, int64)
@@ -83,8 +83,8 @@ func tree() (dir, reason string) {
 
 var ran = regexp.MustCompile(`(?m)^--- PASS: (\S+)`)
 
-// Do runs the suite once.
-func (s Suite) Do(ctx context.Context, seed uint64) Result {
+// Do runs the suite once; long is with its counts raised.
+func (s Suite) Do(ctx context.Context, long bool) Result {
 	dir, reason := tree()
 	if reason != "" {
 		return Result{NotRun: reason}
@@ -95,7 +95,9 @@ func (s Suite) Do(ctx context.Context, seed uint64) Result {
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), s.Env...)
+	if long {
+		cmd.Env = append(os.Environ(), s.Env...)
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
