@@ -257,6 +257,9 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 			return errors.Join(err, i.db.Close())
 		}
 	}
+	if !i.readOnly {
+		i.fs.Prune(i.dir)
+	}
 	t.inst.Store(i)
 	return nil
 }

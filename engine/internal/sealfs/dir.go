@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 
@@ -42,6 +43,7 @@ type dir struct {
 	mu      sync.Mutex // guards all below
 	files   map[fileKey]fileEntry
 	pending []fileEntry // finished since the last MANIFEST frame
+	gone    []fileKey   // removed since then
 	markers map[string]marker
 	// moved is the MANIFEST of a marker whose directory entry is not synced
 	// yet, named the last whose marker is: the one that logs may name.
@@ -100,9 +102,44 @@ func (d *dir) removed(fn fileName) {
 	defer d.mu.Unlock()
 	switch fn.class {
 	case classTable:
-		delete(d.files, fileKey{fn.number, fn.kind})
+		d.forget(fileKey{fn.number, fn.kind})
 	case classLog, classManifest:
 		delete(d.ends(fn.class), fn.number)
+	}
+}
+
+// forget takes a table out of the map; d.mu is held.
+func (d *dir) forget(k fileKey) {
+	if _, ok := d.files[k]; ok {
+		delete(d.files, k)
+		d.gone = append(d.gone, k)
+	}
+}
+
+// Prune takes tables out of the map that are not in the directory: those that
+// Pebble removed after its last write to the MANIFEST. It is for directories
+// that Pebble has opened, which it does only if what it needs is there. What
+// cannot be listed, stays.
+func (fs *FS) Prune(path string) {
+	d := fs.dir(path)
+	d.mu.Lock()
+	known := slices.Collect(maps.Keys(d.files)) // before the listing: later ones may not be in it
+	d.mu.Unlock()
+	names, err := fs.cfg.Base.List(path)
+	if err != nil {
+		return
+	}
+	there := make(map[fileKey]bool, len(names))
+	for _, n := range names {
+		fn := fs.parse(n)
+		there[fileKey{fn.number, fn.kind}] = true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, k := range known {
+		if !there[k] {
+			d.forget(k)
+		}
 	}
 }
 
@@ -116,18 +153,23 @@ func (d *dir) ends(c class) map[uint64]End {
 
 // A note rides on every frame of a MANIFEST:
 //
-//	flags (1)   bit 0: the entries are the whole map
+//	flags (1)   bit 0: the entries are the whole map; bit 1: some are gone
 //	count (4)   then count × { number (8) kind (1) file id (16) length (8) }
 //	log (32)    number (8) file id (16) durable frames (8) of the current log
+//	count (4)   if bit 1 is set; then count × { number (8) kind (1) }: removed,
+//	            after the entries have been added
 type note struct {
 	whole   bool
 	entries []fileEntry
 	log     wal.Segment
+	gone    []fileKey
 }
 
 const (
 	noteEntryLen = 8 + 1 + 16 + 8
+	noteGoneLen  = 8 + 1
 	noteWhole    = 1
+	noteGone     = 2
 )
 
 func (n *note) encode() []byte {
@@ -135,6 +177,9 @@ func (n *note) encode() []byte {
 	var flags uint8
 	if n.whole {
 		flags |= noteWhole
+	}
+	if len(n.gone) > 0 {
+		flags |= noteGone
 	}
 	w.U8(flags)
 	w.U32(uint32(len(n.entries)))
@@ -147,6 +192,13 @@ func (n *note) encode() []byte {
 	w.U64(n.log.Number)
 	w.Raw(n.log.FileID[:])
 	w.U64(n.log.Frames)
+	if len(n.gone) > 0 {
+		w.U32(uint32(len(n.gone)))
+		for _, k := range n.gone {
+			w.U64(k.number)
+			w.U8(uint8(k.kind))
+		}
+	}
 	return w.B
 }
 
@@ -167,7 +219,14 @@ func decodeNote(b []byte) (note, error) {
 	n.log.Number = r.U64()
 	r.Fill(n.log.FileID[:])
 	n.log.Frames = r.U64()
-	if flags&^noteWhole != 0 {
+	if flags&noteGone != 0 {
+		n.gone = make([]fileKey, r.Count(len(b), noteGoneLen))
+		for i := range n.gone {
+			n.gone[i].number = r.U64()
+			n.gone[i].kind = keyring.FileKind(r.U8())
+		}
+	}
+	if flags&^(noteWhole|noteGone) != 0 {
 		return n, errors.New("unknown flags")
 	}
 	return n, r.Done()
@@ -177,9 +236,10 @@ func decodeNote(b []byte) (note, error) {
 func (d *dir) takeNote(whole bool) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := note{whole: whole, entries: d.pending}
-	d.pending = nil
+	n := note{whole: whole, entries: d.pending, gone: d.gone}
+	d.pending, d.gone = nil, nil
 	if whole {
+		n.gone = nil
 		n.entries = make([]fileEntry, 0, len(d.files))
 		for _, e := range d.files {
 			n.entries = append(n.entries, e)

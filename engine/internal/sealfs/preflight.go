@@ -291,13 +291,16 @@ func (p *preflight) readMap(r *wal.Reader) (edits []byte, durable uint64, err er
 		for _, e := range n.entries {
 			files[e.fileKey] = e
 		}
+		for _, k := range n.gone {
+			delete(files, k)
+		}
 		if s := n.log; s.Frames > p.attested[s.Number].Frames {
 			p.attested[s.Number] = s
 		}
 	}
 	p.d.mu.Lock()
 	p.d.files = files
-	p.d.pending = nil
+	p.d.pending, p.d.gone = nil, nil
 	p.d.mu.Unlock()
 	return edits, durable, nil
 }
