@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -15,14 +16,30 @@ import (
 type Batch struct {
 	table *Table
 	b     pebble.Batch
+	most  int // bytes
 }
 
+// maxBatch bounds a batch, in bytes. Pebble panics at 4 GiB.
+const maxBatch = 4<<30 - 1<<20
+
 // NewBatch returns an empty batch.
-func (t *Table) NewBatch() *Batch { return &Batch{table: t} }
+func (t *Table) NewBatch() *Batch { return &Batch{table: t, most: maxBatch} }
+
+// room makes sure that an operation of n bytes fits.
+func (b *Batch) room(n int) error {
+	const header = 32 // more than an operation has beside its keys and values
+	if n > b.most-header-b.b.Len() {
+		return fmt.Errorf("%w: it holds %d bytes of %d, and %d are to be added", ErrBatchTooLarge, b.b.Len(), b.most, n)
+	}
+	return nil
+}
 
 // Put sets the value of key when the batch is committed.
 func (b *Batch) Put(key, value []byte) error {
 	if err := errors.Join(checkKey(key), checkValue(value)); err != nil {
+		return err
+	}
+	if err := b.room(len(key) + len(value)); err != nil {
 		return err
 	}
 	return b.b.Set(key, value, nil)
@@ -31,6 +48,9 @@ func (b *Batch) Put(key, value []byte) error {
 // Delete removes key when the batch is committed.
 func (b *Batch) Delete(key []byte) error {
 	if err := checkKey(key); err != nil {
+		return err
+	}
+	if err := b.room(len(key)); err != nil {
 		return err
 	}
 	return b.b.Delete(key, nil)
@@ -42,11 +62,15 @@ func (b *Batch) DeleteRange(from, to []byte) error {
 	if err := errors.Join(checkKey(from), checkKey(to)); err != nil {
 		return err
 	}
+	if err := b.room(len(from) + len(to)); err != nil {
+		return err
+	}
 	return b.b.DeleteRange(from, to, nil)
 }
 
 // Len is the number of operations in the batch, Size their length in bytes. A
-// batch may grow to 4 GiB.
+// batch may grow to nearly 4 GiB; then the calls that add to it fail with
+// ErrBatchTooLarge.
 func (b *Batch) Len() int  { return int(b.b.Count()) }
 func (b *Batch) Size() int { return b.b.Len() }
 

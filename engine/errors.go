@@ -61,6 +61,8 @@ var (
 	ErrKeyTooLarge = errors.New("key length out of bounds")
 	// ErrValueTooLarge: a value is longer than MaxValueLen.
 	ErrValueTooLarge = errors.New("value too large")
+	// ErrBatchTooLarge: a batch would hold more than 4 GiB.
+	ErrBatchTooLarge = errors.New("batch too large")
 	// ErrInvalidName: not a name for a table or snapshot.
 	ErrInvalidName = errors.New("invalid name")
 )
