@@ -232,14 +232,16 @@ func (s *Store) takeLock() error {
 func (s *Store) openKeyring(ctx context.Context, exists bool) (err error) {
 	ko := keyring.Options{FS: s.fs, Suite: s.opts.suite, Logger: s.log, AcceptOlder: s.opts.AcceptOlderKeyring}
 	dir := s.path(keyringDir)
-	if exists {
-		s.ring, err = keyring.Open(ctx, dir, s.opts.roots(), s.opts.Mode == ReadOnly, ko)
-	} else {
-		s.ring, err = keyring.Create(ctx, dir, s.opts.RootKey, ko)
-		if err == nil {
-			err = syncDir(s.fs, s.dir)
+	if !exists {
+		made, err := keyring.Create(ctx, dir, s.opts.RootKey, ko)
+		if err != nil {
+			return keyError(err)
+		}
+		if err := errors.Join(made.Close(), syncDir(s.fs, s.dir)); err != nil {
+			return err
 		}
 	}
+	s.ring, err = keyring.Open(ctx, dir, s.opts.roots(), s.opts.Mode == ReadOnly, ko)
 	return keyError(err)
 }
 
