@@ -222,6 +222,7 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 	rows.snapshot("late")
 	rows.delete(rowKey(301))
 	twins.put("d/00000", 100, true)
+	w.older["opened again"] = readTree(t, live)
 	require.NoError(t, s.Close())
 	clean = w.at(t, live, true)
 

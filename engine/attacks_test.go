@@ -541,12 +541,22 @@ func directoryAttacks() []attack {
 				}
 			}
 		})),
-		once(everywhere("table directory of an earlier moment", requirement{verdict: documented, loose: true}, func(v *victim) {
+		once(everywhere("table directory of an earlier opening", requirement{verdict: failsOpen, loose: true}, func(v *victim) {
 			name := v.anyTable()
 			v.mark(v.tableDir(name))
 			v.removeAll(v.paths[0])
 			v.restore("closed once", v.paths[0])
 		})),
+		once(attack{
+			name:  "table directory of an earlier moment of the same opening",
+			clean: requirement{verdict: failsOpen, loose: true}, crashed: requirement{verdict: documented}, deep: requirement{verdict: documented},
+			tamper: func(v *victim) {
+				name := v.anyTable()
+				v.mark(v.tableDir(name))
+				v.removeAll(v.paths[0])
+				v.restore("opened again", v.paths[0])
+			},
+		}),
 		once(everywhere("all tables deleted", requirement{verdict: failsOpen, loose: true}, func(v *victim) {
 			v.mark(v.tableDir(rowsTable))
 			v.w = v.w.without(twinsTable)

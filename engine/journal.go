@@ -19,10 +19,17 @@ import (
 )
 
 // A tableState says how a table was last left. Its bytes, in the journal and
-// in the keyring: 1 for open, or 2 and the seal of the clean close.
+// in the keyring:
+//
+//	1  open, followed by nothing or by the MANIFEST that was in force when it
+//	   opened: number (8), file id (16), frames (8)
+//	2  closed cleanly, followed by the seal
 type tableState struct {
 	clean bool
 	seal  []byte // of sealfs; nil unless clean
+	// floor is what a table that was open has had at least: what is older was
+	// put back. Zero unless open, and in stores of before there was one.
+	floor wal.Segment
 }
 
 const (
@@ -34,22 +41,36 @@ func (s tableState) encode() []byte {
 	if s.clean {
 		return append([]byte{stateClean}, s.seal...)
 	}
-	return []byte{stateOpen}
+	w := codec.Writer{B: []byte{stateOpen}}
+	if !s.floor.FileID.IsZero() {
+		w.U64(s.floor.Number)
+		w.Raw(s.floor.FileID[:])
+		w.U64(s.floor.Frames)
+	}
+	return w.B
 }
 
-func decodeState(b []byte) (tableState, error) {
-	switch {
-	case len(b) == 1 && b[0] == stateOpen:
-		return tableState{}, nil
-	case len(b) > 1 && b[0] == stateClean:
-		return tableState{clean: true, seal: b[1:]}, nil
+func decodeState(b []byte) (s tableState, err error) {
+	r := codec.NewReader(b)
+	switch kind := r.U8(); {
+	case kind == stateOpen && r.Len() == 0:
+		return s, nil
+	case kind == stateOpen:
+		s.floor.Number = r.U64()
+		r.Fill(s.floor.FileID[:])
+		s.floor.Frames = r.U64()
+		if r.Done() == nil {
+			return s, nil
+		}
+	case kind == stateClean && r.Len() > 0:
+		return tableState{clean: true, seal: r.Rest()}, nil
 	}
 	return tableState{}, corrupt.New(corrupt.ErrFormat, "", -1, "a table state of %d bytes", len(b))
 }
 
 // The journal records when tables open and when they close cleanly:
 //
-//	frame data = table id (16) ‖ state (1) ‖ seal
+//	frame data = table id (16) ‖ state
 //
 // A table's "open" is durable before Pebble touches its directory, its "clean"
 // after Pebble has closed and the directory is synced. The journal is a wal
@@ -246,7 +267,7 @@ func (j *journal) record(ctx context.Context, id keyring.ID, s tableState) error
 	}
 	old, had := j.states[id]
 	j.states[id] = s
-	data := append(append(make([]byte, 0, 17+len(s.seal)), id[:]...), s.encode()...)
+	data := append(id[:len(id):len(id)], s.encode()...)
 	_, err := j.w.Write(data)
 	if err == nil {
 		err = j.w.Sync()

@@ -226,7 +226,7 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 		return err
 	}
 	i := t.newInstance(keys, t.dir, readOnly)
-	seal, err := t.lastSeal()
+	seal, err := t.lastState(i.fs)
 	if err != nil {
 		return err
 	}
@@ -237,8 +237,9 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 		if err := t.removeUnlisted(m); err != nil {
 			return err
 		}
-		// If we crash after this, the next open knows that the table was open.
-		if err := t.store.journal.record(ctx, t.id, tableState{}); err != nil {
+		// If we crash after this, the next open knows that the table was open,
+		// and from which MANIFEST on.
+		if err := t.store.journal.record(ctx, t.id, tableState{floor: i.fs.Manifest(t.dir)}); err != nil {
 			return err
 		}
 	}
@@ -279,10 +280,15 @@ func (t *Table) preflightError(err error) error {
 	return err
 }
 
-// lastSeal is the seal of the last clean close, or nil after a crash.
-func (t *Table) lastSeal() (*sealfs.Seal, error) {
+// lastState returns the seal of the last clean close, or nil after a crash:
+// then fs is told what the table has had at least.
+func (t *Table) lastState(fs *sealfs.FS) (*sealfs.Seal, error) {
 	s, ok := t.store.journal.state(t.id)
-	if !ok || !s.clean {
+	switch {
+	case !ok:
+		return nil, nil
+	case !s.clean:
+		fs.Expect(t.dir, s.floor)
 		return nil, nil
 	}
 	seal, err := sealfs.DecodeSeal(s.seal)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cofredb/cofre/engine/internal/hole"
 	"github.com/cofredb/cofre/engine/internal/sealfs"
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
@@ -117,18 +118,20 @@ func (v *verifier) table(ctx context.Context, t *Table) {
 		return
 	}
 	defer keys.Wipe()
-	seal, err := t.lastSeal()
+	h, fs := t.newFS(keys, nil)
+	seal, err := t.lastState(fs)
 	if err != nil {
 		v.fault(t.dir, err)
 	}
-	v.directory(ctx, t, keys, m, t.dir, seal)
+	v.directory(ctx, t, keys, m, t.dir, seal, h, fs)
 	for _, s := range m.snapshots {
 		seal, err := sealfs.DecodeSeal(s.seal)
 		if err != nil {
 			v.fault(t.snapshotDir(s.ID), err)
 			continue
 		}
-		v.directory(ctx, t, keys, m, t.snapshotDir(s.ID), seal)
+		h, fs := t.newFS(keys, nil)
+		v.directory(ctx, t, keys, m, t.snapshotDir(s.ID), seal, h, fs)
 	}
 	ids, err := t.snapshotDirs()
 	if err != nil {
@@ -144,8 +147,7 @@ func (v *verifier) table(ctx context.Context, t *Table) {
 // directory verifies the files of a table's or a snapshot's directory: first
 // how they hang together, then each byte, then that nothing is missing, which
 // Pebble alone can tell.
-func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableKeys, m *metadata, dir string, seal *sealfs.Seal) {
-	hole, fs := t.newFS(keys, nil)
+func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableKeys, m *metadata, dir string, seal *sealfs.Seal, h *hole.FS, fs *sealfs.FS) {
 	reported := make(map[string]bool)
 	fault := func(path string, err error) {
 		if k := err.Error(); !reported[k] {
@@ -199,7 +201,7 @@ func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableK
 	if pre != nil {
 		return
 	}
-	i := &instance{table: t, keys: keys, dir: dir, readOnly: true, hole: hole, fs: fs, drained: make(chan struct{})}
+	i := &instance{table: t, keys: keys, dir: dir, readOnly: true, hole: h, fs: fs, drained: make(chan struct{})}
 	if err := i.openPebble(t.store.pebbleOptions(m)); err != nil {
 		fault(dir, err)
 		return

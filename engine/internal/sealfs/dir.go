@@ -54,6 +54,7 @@ type dir struct {
 	logs      map[uint64]End
 	manifests map[uint64]End
 	manifest  wal.Segment            // of the MANIFEST last written or read
+	floor     wal.Segment            // the MANIFEST that was once in force
 	previous  wal.Segment            // the log that the next one follows
 	live      map[string]*logFile    // by base name
 	expect    map[uint64]expectation // of logs, by number

@@ -45,6 +45,23 @@ func (fs *FS) Preflight(path string, seal *Seal, readOnly bool) error {
 	return p.chain()
 }
 
+// Expect says, before Preflight, which MANIFEST the directory has had in force
+// at some moment: what Preflight finds must not be older. Zero expects nothing.
+func (fs *FS) Expect(path string, m wal.Segment) {
+	d := fs.dir(path)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.floor = m
+}
+
+// Manifest is the MANIFEST in force, as Preflight has found it.
+func (fs *FS) Manifest(path string) wal.Segment {
+	d := fs.dir(path)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.manifest
+}
+
 type preflight struct {
 	fs       *FS
 	path     string
@@ -200,6 +217,15 @@ func (p *preflight) manifest() error {
 		return p.fault(corrupt.ErrFormat, base, "the marker names no MANIFEST")
 	}
 	var e expectation
+	p.d.mu.Lock()
+	floor := p.d.floor
+	p.d.mu.Unlock()
+	switch {
+	case fn.number < floor.Number:
+		return p.fault(corrupt.ErrRollback, base, "MANIFEST %d was in force when the table was last opened", floor.Number)
+	case fn.number == floor.Number:
+		e.fileID, e.attested = floor.FileID, floor.Frames
+	}
 	for _, l := range p.logs {
 		if l.err != nil || l.past.Manifest.FileID.IsZero() {
 			continue
