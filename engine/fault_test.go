@@ -182,8 +182,9 @@ type faultRun struct {
 	root *memRoot
 	w    *world
 	s    *Store
-	k    *worker // of the table that the scenario is about
-	kept *worker // of the other
+	k    *worker          // of the table that the scenario is about
+	kept *worker          // of the other
+	torn map[*worker]bool // nobody has looked yet what a crash has left
 }
 
 const (
@@ -193,10 +194,12 @@ const (
 
 // A faultBase is the disk that scenarios begin with.
 type faultBase struct {
-	mem  *vfs.MemFS
-	dir  string // of the table that the scenarios are about
-	root *memRoot
-	w    *world
+	dir     string // of the table that the scenarios are about
+	root    *memRoot
+	mem     *vfs.MemFS
+	w       *world
+	crashed *vfs.MemFS // before the store was closed
+	torn    *world     // of crashed
 }
 
 func newFaultBase(t *testing.T) *faultBase {
@@ -214,17 +217,33 @@ func newFaultBase(t *testing.T) *faultBase {
 		}
 		require.NoError(t, k.snapshot(ctx, tab))
 	}
+	for _, h := range b.w.tables {
+		k := &worker{w: b.w, s: s, name: h.name, h: h, n: 500, rng: mathrand.New(mathrand.NewPCG(2, 2))}
+		tab, err := s.Table(h.name)
+		require.NoError(t, err)
+		for range 20 {
+			require.NoError(t, k.mutate(tab, []effect{k.effect()}))
+		}
+	}
+	b.crashed, b.torn = b.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: mathrand.New(mathrand.NewPCG(3, 3))}), b.w.clone()
 	b.dir = s.path(tablesDir, b.w.tables[0].id.String())
 	require.NoError(t, s.Close())
 	return b
 }
 
-func (b *faultBase) run(seed uint64) *faultRun {
-	r := &faultRun{root: b.root, w: b.w.clone()}
+func (b *faultBase) run(sc scenario, seed uint64) *faultRun {
+	r := &faultRun{root: b.root, w: b.w.clone(), torn: make(map[*worker]bool)}
 	r.q = &faultFS{FS: b.mem.CrashClone(vfs.CrashCloneCfg{})}
+	if sc.crashed {
+		r.w = b.torn.clone()
+		r.q.FS = b.crashed.CrashClone(vfs.CrashCloneCfg{})
+	}
 	for _, h := range r.w.tables {
-		h.durable = len(h.ops)
+		if !sc.crashed {
+			h.durable = len(h.ops)
+		}
 		k := &worker{w: r.w, name: h.name, h: h, n: 1000, rng: mathrand.New(mathrand.NewPCG(seed, 0))}
+		r.torn[k] = sc.crashed
 		if h.name == faultTable {
 			r.k = k
 		} else {
@@ -269,6 +288,16 @@ func (r *faultRun) table(k *worker) *Table {
 // write makes n random writes, and tells the first error.
 func (r *faultRun) write(k *worker, n int) (first error) {
 	t := r.table(k)
+	if r.torn[k] {
+		// What a crash has left of it counts from here on.
+		if _, err := t.contents(); err != nil {
+			return err
+		}
+		if err := r.settle(k); err != nil {
+			return err
+		}
+		r.torn[k] = false
+	}
 	for range n {
 		op := []effect{k.effect()}
 		if k.rng.IntN(4) == 0 {
@@ -305,13 +334,14 @@ func (r *faultRun) settle(k *worker) error {
 // A scenario is what happens while a fault lies in wait. It returns the errors
 // that its calls gave.
 type scenario struct {
-	name   string
-	closed bool // it opens the store itself
-	run    func(ctx context.Context, r *faultRun) []error
+	name    string
+	closed  bool // it opens the store itself
+	crashed bool // the store was not closed before
+	run     func(ctx context.Context, r *faultRun) []error
 }
 
 var scenarios = []scenario{
-	{"fill", false, func(ctx context.Context, r *faultRun) []error {
+	{"fill", false, false, func(ctx context.Context, r *faultRun) []error {
 		t := r.table(r.k)
 		return []error{
 			r.write(r.k, 25),
@@ -321,7 +351,7 @@ var scenarios = []scenario{
 			r.write(r.k, 3),
 		}
 	}},
-	{"create", false, func(ctx context.Context, r *faultRun) []error {
+	{"create", false, false, func(ctx context.Context, r *faultRun) []error {
 		k := &worker{w: r.w, s: r.s, name: "fault.new", rng: r.k.rng}
 		err := within("create", func() error { return k.create(ctx) })
 		if err != nil {
@@ -329,11 +359,11 @@ var scenarios = []scenario{
 		}
 		return []error{r.write(k, 3)}
 	}},
-	{"drop", false, func(ctx context.Context, r *faultRun) []error {
+	{"drop", false, false, func(ctx context.Context, r *faultRun) []error {
 		err := r.write(r.k, 2)
 		return []error{err, within("drop", func() error { return r.k.drop(ctx) })}
 	}},
-	{"snapshot", false, func(ctx context.Context, r *faultRun) []error {
+	{"snapshot", false, false, func(ctx context.Context, r *faultRun) []error {
 		t := r.table(r.k)
 		return []error{
 			r.write(r.k, 3),
@@ -342,15 +372,18 @@ var scenarios = []scenario{
 			within("drop snapshot", func() error { return r.k.dropSnapshot(ctx, t) }),
 		}
 	}},
-	{"open", true, func(ctx context.Context, r *faultRun) []error {
-		if err := r.open(); err != nil {
-			return []error{err}
-		}
-		return []error{r.write(r.k, 2)}
-	}},
-	{"close", false, func(ctx context.Context, r *faultRun) []error {
+	{"open", true, false, openAndWrite},
+	{"recover", true, true, openAndWrite},
+	{"close", false, false, func(ctx context.Context, r *faultRun) []error {
 		return []error{r.write(r.k, 4), r.close()}
 	}},
+}
+
+func openAndWrite(_ context.Context, r *faultRun) []error {
+	if err := r.open(); err != nil {
+		return []error{err}
+	}
+	return []error{r.write(r.k, 2)}
 }
 
 // TestFaults fails single changes to the disk, and all from one on. Calls fail
@@ -368,7 +401,7 @@ func TestFaults(t *testing.T) {
 			var g errgroup.Group
 			g.SetLimit(2)
 			for _, f := range allFaults {
-				dry := base.run(seed)
+				dry := base.run(sc, seed)
 				require.NoError(t, dry.do(sc, f, 0, false, ""))
 				total, _ := dry.q.heal()
 				require.NoError(t, dry.close())
@@ -377,7 +410,7 @@ func TestFaults(t *testing.T) {
 					below := []string{"", base.dir}[rng.IntN(2)]
 					for _, always := range []bool{false, true} {
 						g.Go(func() error {
-							if err := base.run(seed).strike(sc, f, n, always, below); err != nil {
+							if err := base.run(sc, seed).strike(sc, f, n, always, below); err != nil {
 								return fmt.Errorf("%s at change %d of %d, from then on: %v, below %q, seed %d: %w", f.name, n, total, always, below, seed, err)
 							}
 							return nil
@@ -440,6 +473,7 @@ func (r *faultRun) strike(sc scenario, f fault, n int, always bool, below string
 		return fmt.Errorf("open again: %w", err)
 	}
 	_, err := r.w.match(r.s)
+	clear(r.torn)
 	if err == nil {
 		err = r.write(r.kept, 2)
 	}
@@ -514,6 +548,7 @@ func (r *faultRun) inProcess(ringDown bool) error {
 	if _, err := r.w.match(r.s); err != nil {
 		return err
 	}
+	clear(r.torn)
 	if r.k.h != nil {
 		if err := r.write(r.k, 3); err != nil {
 			return err

@@ -141,6 +141,9 @@ func (s *Store) exists() (bool, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
+	if errors.Is(err, syscall.ENOTDIR) {
+		return false, fmt.Errorf("%w: %w", ErrStoreNotFound, err)
+	}
 	if err != nil {
 		return false, fmt.Errorf("open store: %w", err)
 	}

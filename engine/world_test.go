@@ -25,6 +25,7 @@ type memRoot struct {
 
 	mu     sync.Mutex
 	keys   map[string]*keyring.Secret // by wrap and context
+	err    error                      // what calls fail with
 	wraps  int
 	unwrap int
 }
@@ -39,6 +40,9 @@ func (r *memRoot) Wrap(_ context.Context, key *keyring.Secret, ec keyring.Contex
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.wraps++
+	if r.err != nil {
+		return nil, r.err
+	}
 	b := make([]byte, 16)
 	rand.Read(b)
 	r.keys[string(b)+string(ec.Canonical())] = key.Clone()
@@ -49,6 +53,9 @@ func (r *memRoot) Unwrap(_ context.Context, wrapped []byte, ec keyring.Context) 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unwrap++
+	if r.err != nil {
+		return nil, r.err
+	}
 	k := r.keys[string(wrapped)+string(ec.Canonical())]
 	if k == nil {
 		return nil, keyring.ErrWrongContext
@@ -58,6 +65,13 @@ func (r *memRoot) Unwrap(_ context.Context, wrapped []byte, ec keyring.Context) 
 
 func (r *memRoot) Describe(context.Context) (keyring.Description, error) {
 	return keyring.Description{URI: r.uri, State: keyring.StateEnabled}, nil
+}
+
+// fail makes all later calls fail with err; nil ends that.
+func (r *memRoot) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
 }
 
 // An effect is a part of an operation on a table: put, delete or delete range.
