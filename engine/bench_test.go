@@ -466,7 +466,7 @@ func BenchmarkRatioReadCold(b *testing.B) {
 // benchSynced writes rows durably, one by one, by several writers. Rounds are
 // short and many: a disk has moods.
 func benchSynced(b *testing.B, writers int) {
-	const rounds, each = 41, 30
+	const rounds, each = 81, 30
 	d := newBenchData(writers * each)
 	var both [2]side
 	for s := range both {
