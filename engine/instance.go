@@ -59,7 +59,44 @@ type instance struct {
 	mu   sync.Mutex
 	open map[interrupter]struct{} // scans and views; guarded by mu
 
-	stall stall
+	stall     stall
+	scheduler *tableScheduler
+
+	compacting compacting
+}
+
+// compacting lets those who asked for a compaction hear of failed ones.
+type compacting struct {
+	mu      sync.Mutex
+	waiting map[chan error]struct{} // each of capacity 1; guarded by mu
+}
+
+func (c *compacting) begin() chan error {
+	ch := make(chan error, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		c.waiting = make(map[chan error]struct{})
+	}
+	c.waiting[ch] = struct{}{}
+	return ch
+}
+
+func (c *compacting) end(ch chan error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, ch)
+}
+
+func (c *compacting) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for ch := range c.waiting {
+		select {
+		case ch <- err:
+		default:
+		}
+	}
 }
 
 // closing is far below zero: no number of users lifts it above.
@@ -218,11 +255,11 @@ func (i *instance) openPebble(o *pebble.Options) (err error) {
 	o.Logger = &logger{log: i.table.store.log, table: i.table.id, fatal: i.hole.Trip}
 	i.stall.init(i.table.store.opts.tune)
 	o.EventListener = i.listener()
-	scheduler := i.table.store.scheduler.instance()
-	o.Experimental.CompactionScheduler = scheduler
+	i.scheduler = i.table.store.scheduler.instance()
+	o.Experimental.CompactionScheduler = i.scheduler
 	db, err := pebble.Open(i.dir, o)
 	if err != nil {
-		scheduler.Unregister() // Pebble leaves it to those that succeed
+		i.scheduler.Unregister() // Pebble leaves it to those that succeed
 	}
 	if herr := i.hole.Err(); herr != nil {
 		if err == nil {
@@ -300,7 +337,16 @@ func (i *instance) listener() *pebble.EventListener {
 		BackgroundError: func(err error) {
 			log.Error("background work failed", "error", i.translate(err))
 		},
-		FlushEnd:      func(pebble.FlushInfo) { i.stall.look() },
-		CompactionEnd: func(pebble.CompactionInfo) { i.stall.look() },
+		FlushEnd: func(pebble.FlushInfo) { i.stall.look() },
+		CompactionEnd: func(info pebble.CompactionInfo) {
+			i.stall.look()
+			switch {
+			case info.Err == nil:
+				i.scheduler.succeeded()
+			case !errors.Is(info.Err, pebble.ErrCancelledCompaction):
+				i.scheduler.failed()
+				i.compacting.failed(info.Err)
+			}
+		},
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -66,15 +67,54 @@ func (s *scheduler) wake() {
 }
 
 // instance returns the scheduler of one database.
-func (s *scheduler) instance() pebble.CompactionScheduler { return &tableScheduler{s: s} }
+func (s *scheduler) instance() *tableScheduler { return &tableScheduler{s: s} }
 
 // tableScheduler implements pebble.CompactionScheduler and
 // pebble.CompactionGrantHandle for one database.
 type tableScheduler struct {
 	s       *scheduler
 	db      pebble.DBForCompaction
-	running int // guarded by s.mu
+	running int // guarded by s.mu, as all below
 	gone    bool
+	// A compaction that meets damage fails, and Pebble begins it again at once,
+	// for ever. So a table rests after a failure, longer each time.
+	failures int
+	rest     *time.Timer // nil unless it rests
+}
+
+// The first rest after a failed compaction, and the longest.
+const (
+	firstRest = time.Second
+	maxRest   = 5 * time.Minute
+)
+
+// failed lets the table rest.
+func (t *tableScheduler) failed() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if t.gone || t.rest != nil {
+		return
+	}
+	t.rest = time.AfterFunc(min(firstRest<<min(t.failures, 16), maxRest), t.awake)
+	t.failures++
+}
+
+// succeeded makes the next rest short again.
+func (t *tableScheduler) succeeded() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.failures = 0
+}
+
+// awake ends the rest, of which there may be none.
+func (t *tableScheduler) awake() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if t.rest != nil {
+		t.rest.Stop()
+		t.rest = nil
+		t.s.wake()
+	}
 }
 
 func (t *tableScheduler) Register(_ int, db pebble.DBForCompaction) {
@@ -89,6 +129,10 @@ func (t *tableScheduler) Unregister() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.gone = true
+	if t.rest != nil {
+		t.rest.Stop()
+		t.rest = nil
+	}
 	delete(s.tables, t)
 	for s.granting {
 		s.idle.Wait()
@@ -108,7 +152,7 @@ func (t *tableScheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 
 // allowed tells whether t may start another compaction; s.mu is held.
 func (t *tableScheduler) allowed() bool {
-	return t.s.running < t.s.limit && t.running < t.db.GetAllowedWithoutPermission()
+	return t.rest == nil && t.s.running < t.s.limit && t.running < t.db.GetAllowedWithoutPermission()
 }
 
 func (t *tableScheduler) UpdateGetAllowedWithoutPermission() {

@@ -536,7 +536,8 @@ func (t *Table) Flush() error {
 }
 
 // Compact rewrites the range into as few files as it needs; nil bounds are the
-// table's ends. It returns when it is done, or with ctx's error.
+// table's ends. It returns when it is done, with ctx's error, or with that of
+// any compaction of the table that fails meanwhile.
 func (t *Table) Compact(ctx context.Context, from, to []byte) error {
 	i, err := t.useForWriting()
 	if err != nil {
@@ -549,7 +550,22 @@ func (t *Table) Compact(ctx context.Context, from, to []byte) error {
 	if to == nil {
 		to = endOfKeys()
 	}
-	return i.result(i.db.Compact(ctx, from, to, true))
+	// Pebble's own compactions come first. While one of them fails, again and
+	// again, it never comes to the one that is asked for.
+	failed := i.compacting.begin()
+	defer i.compacting.end(failed)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- i.db.Compact(ctx, from, to, true) }()
+	i.scheduler.awake()
+	select {
+	case err = <-done:
+	case err = <-failed:
+		cancel()
+		<-done
+	}
+	return i.result(err)
 }
 
 // endOfKeys is greater than every key.
