@@ -48,7 +48,7 @@ var (
 		Package: "./engine/internal/sealfs", Run: "Pebble|Meta", Env: []string{"COFRE_META_SEEDS=8"},
 		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){ops: addOperations, cuts: addCrashes},
 	}
-	Leak        = Suite{Package: "./engine", Run: "Leak|Canary|Nonce|Ciphertext"}
+	Leak        = Suite{Package: "./engine", Run: "NoPlaintext|OneKeyOneUse"}
 	Concurrency = Suite{Package: "./engine", Run: "Concurren|During|AfterClose|TestBatches$", Race: true}
 )
 
