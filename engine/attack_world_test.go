@@ -39,10 +39,8 @@ type attackWorld struct {
 	older map[string]map[string][]byte
 }
 
-// worldTuning makes many small files of little data, worldUnit many units. No
-// compaction runs by itself: a store that is copied while it is open must hold
-// still.
-var worldTuning = tuning{memTableSize: 256 << 10, targetFileSize: 16 << 10, blockSize: 1 << 10, noCompactions: true}
+// worldTuning makes many small files of little data, worldUnit many units.
+var worldTuning = tuning{memTableSize: 256 << 10, targetFileSize: 16 << 10, blockSize: 1 << 10}
 
 const worldUnit = 512
 
@@ -165,6 +163,7 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 	w.tables = map[string]*attackHistory{rowsTable: newAttackHistory(), twinsTable: newAttackHistory()}
 	rng := rand.New(rand.NewPCG(7, 11))
 	opts := w.options(vfs.Default, CreateIfMissing, root)
+	opts.tune.noCompactions = true // a store that is copied while it is open must hold still
 	s, err := Open(ctx, live, opts)
 	require.NoError(t, err)
 	_, err = s.CreateTable(ctx, rowsTable, TableOptions{SeparateValuesFrom: 1024})

@@ -828,7 +828,9 @@ func testForks(t *testing.T, base *attackWorld) {
 			w.tables[name] = &n
 		}
 		writeTree(t, vfs.Default, dir, base.files)
-		s, err := Open(context.Background(), dir, w.options(vfs.Default, MustExist, w.root))
+		opts := w.options(vfs.Default, MustExist, w.root)
+		opts.tune.noCompactions = true
+		s, err := Open(context.Background(), dir, opts)
 		require.NoError(t, err)
 		rng := rand.New(rand.NewPCG(seed, 0))
 		for _, name := range []string{rowsTable, twinsTable} {
