@@ -72,5 +72,16 @@ func kindAttacks() []attack {
 			as = append(as, a)
 		}
 	}
+	for _, base := range []string{"000999.sst", "000999.blob", "000001.log", "new-000099.log", "temporary.000099.dbtmp", "MANIFEST-000000", "OPTIONS-000000"} {
+		as = append(as, attack{
+			name: "a directory called " + base, tries: 3,
+			clean: requirement{verdict: failsOpen}, crashed: requirement{verdict: failsOpen},
+			tamper: func(v *victim) {
+				name := v.tableDir(v.anyTable()) + "/" + base
+				v.mark(name)
+				require.NoError(v.t, v.base.MkdirAll(v.path(name+"/below"), 0o700))
+			},
+		})
+	}
 	return as
 }

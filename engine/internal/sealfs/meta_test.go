@@ -81,7 +81,7 @@ func (s *sealed) Open(o *pebble.Options) error {
 // parseWide knows the names that the suite gives to tables to be ingested.
 func parseWide(base string) fileName {
 	fn := parseName(base)
-	if fn.class == classUnknown && strings.HasPrefix(base, "ext") {
+	if fn.class == classUnknown && strings.HasPrefix(base, "ext") && base != "external" {
 		h := fnv.New64a()
 		io.WriteString(h, base)
 		return fileName{classTable, keyring.KindSSTable, h.Sum64()}

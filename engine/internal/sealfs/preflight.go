@@ -112,6 +112,15 @@ func (p *preflight) list() error {
 			return p.fault(corrupt.ErrForeign, n, "%s", fault)
 		}
 		fn := p.fs.parse(n)
+		if fn.class == classUnknown {
+			continue
+		}
+		// Needed or not: Pebble removes what it does not need, and a directory
+		// would not go.
+		fi, err := p.fs.regular(p.at(n))
+		if err != nil {
+			return err
+		}
 		switch fn.class {
 		case classPending:
 			if !p.readOnly {
@@ -125,9 +134,7 @@ func (p *preflight) list() error {
 			if !ok {
 				return p.fault(corrupt.ErrFormat, n, "not a marker's name")
 			}
-			if fi, err := p.fs.regular(p.at(n)); err != nil {
-				return err
-			} else if fi.Size() != 0 {
+			if fi.Size() != 0 {
 				return p.fault(corrupt.ErrFormat, n, "a marker of %d bytes: markers are empty", fi.Size())
 			}
 			p.markerNames = append(p.markerNames, n)
