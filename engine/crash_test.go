@@ -364,7 +364,11 @@ func checkAll(t *testing.T, root keyring.RootKey, seed uint64, crashes []crash, 
 // left opens, and holds what it must and nothing else.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	for range 2 {
+	seeds := 2
+	if testing.Short() {
+		seeds = 1
+	}
+	for range seeds {
 		seed := mathrand.Uint64()
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

@@ -405,7 +405,11 @@ func TestFaults(t *testing.T) {
 				require.NoError(t, dry.do(sc, f, 0, false, ""))
 				total, _ := dry.q.heal()
 				require.NoError(t, dry.close())
-				stride := max(1, total/faultPoints)
+				points := 3 // at which each fault strikes
+				if testing.Short() {
+					points = 1
+				}
+				stride := max(1, total/points)
 				for n := 1 + rng.IntN(stride); n <= total; n += stride {
 					below := []string{"", base.dir}[rng.IntN(2)]
 					for _, always := range []bool{false, true} {
@@ -422,9 +426,6 @@ func TestFaults(t *testing.T) {
 		})
 	}
 }
-
-// faultPoints is at how many changes of a scenario each fault strikes.
-const faultPoints = 3
 
 // do runs a scenario under a fault and returns what it says.
 func (r *faultRun) do(sc scenario, f fault, n int, always bool, below string) error {
