@@ -1,0 +1,6 @@
+//go:build !unix
+
+package engine
+
+// kindAttacks need links and FIFOs.
+func kindAttacks() []attack { return nil }
