@@ -200,6 +200,7 @@ type faultRun struct {
 	k    *worker          // of the table that the scenario is about
 	kept *worker          // of the other
 	torn map[*worker]bool // nobody has looked yet what a crash has left
+	unit uint32           // Options.UnitSize, if not 0
 }
 
 const (
@@ -271,6 +272,9 @@ func (b *faultBase) run(sc scenario, seed uint64) *faultRun {
 func (r *faultRun) options() Options {
 	o := crashOptions(r.root, r.q)
 	o.Mode, o.DiskFullWait = MustExist, -1
+	if r.unit != 0 {
+		o.UnitSize = r.unit
+	}
 	return o
 }
 
@@ -600,6 +604,7 @@ func TestReadFaults(t *testing.T) {
 		for n := 1; n <= total; n += 1 + total/12 {
 			for _, always := range []bool{false, true} {
 				r := base.run(sc, 0)
+				r.unit = 512 // files of before have their own
 				require.NoError(t, r.open())
 				tab := r.table(r.k)
 				r.q.arm(faultRead, n, always, base.dir)
@@ -622,6 +627,8 @@ func TestReadFaults(t *testing.T) {
 						require.Positive(t, hits)
 					}
 				}
+				// A reader may have joined one whose read failed.
+				require.Eventually(t, func() bool { _, err := tab.contents(); return err == nil }, 10*time.Second, time.Millisecond)
 				_, err := r.w.match(r.s)
 				require.NoError(t, err, "read %d", n)
 				require.NoError(t, verified(r.s))

@@ -178,14 +178,20 @@ func (fs *FS) tableSize(d *dir, name string, fn fileName, physical int64) (int64
 	if ok && physical == sstable.PhysicalSize(int64(e.length), unit) {
 		return int64(e.length), nil
 	}
-	if f, err := fs.cfg.Base.Open(name); err == nil {
-		var buf [keyring.HeaderLen]byte
-		if n, _ := f.ReadAt(buf[:], 0); n == len(buf) {
-			if h, err := keyring.ParseHeader(buf[:]); err == nil && h.Identity.UnitSize != 0 {
-				unit = h.Identity.UnitSize
-			}
+	f, err := fs.cfg.Base.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	var buf [keyring.HeaderLen]byte
+	n, err := f.ReadAt(buf[:], 0)
+	f.Close()
+	if err != nil && !isEOF(err) {
+		return 0, err // the disk's failure: it tells nothing of the file
+	}
+	if n == len(buf) {
+		if h, err := keyring.ParseHeader(buf[:]); err == nil && h.Identity.UnitSize != 0 {
+			unit = h.Identity.UnitSize
 		}
-		f.Close()
 	}
 	size, err := sstable.PlainSize(physical, unit)
 	if !ok {
