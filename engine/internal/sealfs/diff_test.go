@@ -346,16 +346,17 @@ func (w *twin) readTable(name string) {
 		off += int64(m)
 	}
 	require.NoError(w.t, f.Close())
-	require.True(w.t, bytes.Equal(want, readFile(w.t, w.sealed, name)), "%s, read in turn", name)
+	w.readInTurn(name, want)
 }
 
-func (w *twin) readLog(name string) {
+// readInTurn reads a file from its begin to its end, in pieces of any size.
+func (w *twin) readInTurn(name string, want []byte) {
 	f, err := w.sealed.Open(name)
 	require.NoError(w.t, err)
 	require.NotEqual(w.t, vfs.InvalidFd, f.Fd())
 	var got []byte
-	buf := make([]byte, 1+w.rng.IntN(5000))
 	for {
+		buf := make([]byte, 1+w.rng.IntN(3000))
 		n, err := f.Read(buf)
 		got = append(got, buf[:n]...)
 		if err == io.EOF {
@@ -364,8 +365,10 @@ func (w *twin) readLog(name string) {
 		require.NoError(w.t, err)
 	}
 	require.NoError(w.t, f.Close())
-	require.True(w.t, bytes.Equal(readFile(w.t, w.plain, name), got), "%s", name)
+	require.True(w.t, bytes.Equal(want, got), "%s, read in turn", name)
 }
+
+func (w *twin) readLog(name string) { w.readInTurn(name, readFile(w.t, w.plain, name)) }
 
 func (w *twin) compareAll() {
 	w.list(twinDir)
