@@ -49,10 +49,15 @@ func TestFileVanishes(t *testing.T) {
 			for _, f := range files {
 				require.NoError(t, os.Remove(f))
 			}
-			_, err = tab.Get([]byte("007"))
-			require.ErrorIs(t, err, ErrCorruption)
-			require.ErrorIs(t, err, corrupt.ErrMissing)
-			require.ErrorContains(t, err, s.rel(files[0]))
+			v, err := tab.Get([]byte("007"))
+			if err == nil {
+				// What gathers statistics had the file open already.
+				require.Equal(t, make([]byte, 1000), v)
+			} else {
+				require.ErrorIs(t, err, ErrCorruption)
+				require.ErrorIs(t, err, corrupt.ErrMissing)
+				require.ErrorContains(t, err, s.rel(files[0]))
+			}
 			require.NoError(t, s.Close())
 		})
 	}
