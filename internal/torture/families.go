@@ -35,7 +35,7 @@ func families() []family {
 			return meta.Run{Seed: t.seed, Ops: 3000, Large: 3 << 20, Configs: meta.Configs()}.Do(ctx)
 		})},
 		{"crash", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
-			return crash.Run{Seed: t.seed, Ops: 600, Every: 16, Again: 15}.Do(ctx)
+			return (&crash.Run{Seed: t.seed, Ops: 600, Every: 16, Again: 15}).Do(ctx)
 		})},
 		{"fault", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
 			return fault.Run{Seed: t.base, Round: t.round}.Do(ctx)

@@ -54,7 +54,7 @@ func (v violation) String() string {
 	return s
 }
 
-var kinds = []verdict.Kind{verdict.Lost, verdict.Phantom, verdict.Wrong, verdict.FalseAlarm, verdict.Hang, verdict.Exit, verdict.Broken}
+var kinds = []verdict.Kind{verdict.Lost, verdict.Phantom, verdict.Wrong, verdict.FalseAlarm, verdict.Hang, verdict.Exit, verdict.Leak, verdict.Broken}
 
 func (s *summary) String() string {
 	var b strings.Builder

@@ -19,6 +19,7 @@ import (
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/internal/torture/crashfs"
 	"github.com/cofredb/cofre/internal/torture/oracle"
+	"github.com/cofredb/cofre/internal/torture/seals"
 	"github.com/cofredb/cofre/internal/torture/verdict"
 	"github.com/cofredb/cofre/internal/torture/work"
 )
@@ -34,6 +35,8 @@ type Run struct {
 	Disk func(*crashfs.FS) vfs.FS
 	// Spoil, if not nil, changes what is told to the oracle; a test lies with it.
 	Spoil func(*oracle.World)
+
+	seals seals.Ledger
 }
 
 // callLimit is how long an open, a close or a check may take.
@@ -46,6 +49,7 @@ type moment struct {
 	world *oracle.World
 	style crashfs.Style
 	seed  uint64
+	again bool // in a recovery: files may be torn
 }
 
 // A recorder takes moments of a file system while a world happens on it.
@@ -114,7 +118,7 @@ var tables = []struct {
 }
 
 // Do does the round.
-func (r Run) Do(ctx context.Context) (verdict.Counts, error) {
+func (r *Run) Do(ctx context.Context) (verdict.Counts, error) {
 	counts := verdict.Counts{Rounds: 1}
 	world := &oracle.World{}
 	fs := crashfs.New(crashfs.Options{})
@@ -150,6 +154,9 @@ func (r Run) Do(ctx context.Context) (verdict.Counts, error) {
 			return counts, err
 		}
 		moments = more
+	}
+	if faults := r.seals.Faults(); len(faults) > 0 {
+		return counts, verdict.New(verdict.Leak, "%d keys or nonces are used twice: %s", len(faults), faults[0])
 	}
 	return counts, nil
 }
@@ -222,6 +229,10 @@ func (r *Run) check(ctx context.Context, m *moment, again bool) (more []moment, 
 	if r.Spoil != nil {
 		r.Spoil(w)
 	}
+	before, err := r.count(m, fs)
+	if err != nil {
+		return nil, err
+	}
 	rec := &recorder{}
 	if again && rng.IntN(100) < r.Again {
 		rec = record(fs, w, m.seed, 7)
@@ -239,6 +250,7 @@ func (r *Run) check(ctx context.Context, m *moment, again bool) (more []moment, 
 	}
 	more = rec.stop()
 	for i := range more {
+		more[i].again = true
 		more[i].op = fmt.Sprintf("%s, in the recovery from a crash after mutation %d (%s), %s, seed %d", more[i].op, m.at.Op(), m.op, m.style, m.seed)
 	}
 	if len(more) > 6 {
@@ -267,7 +279,26 @@ func (r *Run) check(ctx context.Context, m *moment, again bool) (more []moment, 
 	if err := e.Close(); err != nil {
 		return nil, alarm("close", err)
 	}
+	after, err := seals.Tree(fs, "/")
+	if err != nil {
+		return nil, err
+	}
+	r.seals.Recovered(before, after)
 	return more, nil
+}
+
+// count reads what a crash has left, and takes in what was there without it.
+func (r *Run) count(m *moment, crashed *crashfs.FS) (map[string][]byte, error) {
+	whole, err := seals.Tree(m.at.Crash(nil, crashfs.AllKept), "/")
+	if err != nil {
+		return nil, err
+	}
+	if !m.again {
+		for name, b := range whole {
+			r.seals.Take(name, b)
+		}
+	}
+	return seals.Tree(crashed, "/")
 }
 
 // alarm is an error where there is no fault.

@@ -19,6 +19,7 @@ const (
 	FalseAlarm Kind = "false alarm" // an error where there is no fault
 	Hang       Kind = "hang"        // a call past its deadline
 	Exit       Kind = "exit"        // a process that ended by itself
+	Leak       Kind = "leak"        // plaintext, or a key or nonce used twice
 	Broken     Kind = "broken"      // the harness could not do its work
 )
 
