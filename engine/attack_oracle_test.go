@@ -17,9 +17,9 @@ import (
 // attackDeadline is how long a store may take to open, be read and close.
 const attackDeadline = 60 * time.Second
 
-// attackMemory is how much it may allocate meanwhile, in bytes; other tests
-// allocate beside it.
-const attackMemory = 1 << 30
+// attackMemory is how much it may allocate meanwhile, in bytes. A passphrase
+// alone takes 64 MiB, and other attacks are made at the same time.
+const attackMemory = 768 << 20
 
 // An outcome is what came of opening and reading a store.
 type outcome struct {

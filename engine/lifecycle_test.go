@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -29,13 +30,16 @@ const (
 	childDir = "COFRE_TEST_DIR"
 )
 
-// controlJob is a test whose stores break, by design: what they leave in
-// memory is no leak.
-const controlJob = "control"
+// The jobs that are a test, in a process of its own. What stores leave in
+// memory that break, by design, is no leak; elsewhere it is one.
+const (
+	attackJob  = "attack"
+	controlJob = "control"
+)
 
 func TestMain(m *testing.M) {
 	switch job := os.Getenv(childJob); job {
-	case "":
+	case "", attackJob:
 		goleak.VerifyTestMain(m)
 	case controlJob:
 		os.Exit(m.Run())
@@ -51,6 +55,23 @@ func child(job, dir string, args ...string) *exec.Cmd {
 	cmd := exec.Command(exe, args...)
 	cmd.Env = append(os.Environ(), childJob+"="+job, childDir+"="+dir)
 	return cmd
+}
+
+// inOwnProcess has a test run in a process of its own, and tells whether this
+// is that process. What it says there goes to the test's log.
+func inOwnProcess(t *testing.T, job string) bool {
+	if os.Getenv(childJob) == job {
+		return true
+	}
+	args := []string{"-test.v", "-test.run=^" + t.Name() + "$"}
+	for _, name := range []string{"test.short", "test.timeout"} {
+		args = append(args, "-"+name+"="+flag.Lookup(name).Value.String())
+	}
+	out, err := child(job, "", args...).CombinedOutput()
+	t.Logf("%s", out)
+	require.NoError(t, err)
+	require.Contains(t, string(out), "--- PASS: "+t.Name()+"/")
+	return false
 }
 
 var childJobs = map[string]func(dir string) string{
