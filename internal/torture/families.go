@@ -24,26 +24,33 @@ type task struct {
 }
 
 type family struct {
-	name string
-	run  func(context.Context, task) outcome
+	name  string
+	share int // of the time, against the others'
+	cases int // how many there are to go through; 0 is without end
+	run   func(context.Context, task) outcome
 }
 
 // families are all there are.
 func families() []family {
 	return []family{
-		{"meta", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
+		{name: "meta", share: 3, run: simple(func(ctx context.Context, t task) (verdict.Counts, error) {
 			return meta.Run{Seed: t.seed, Ops: 3000, Large: 3 << 20, Configs: meta.Configs()}.Do(ctx)
 		})},
-		{"crash", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
+		{name: "crash", share: 2, run: simple(func(ctx context.Context, t task) (verdict.Counts, error) {
 			return (&crash.Run{Seed: t.seed, Ops: 600, Every: 16, Again: 15}).Do(ctx)
 		})},
-		{"fault", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
-			return fault.Run{Seed: t.base, Round: t.round}.Do(ctx)
-		})},
-		{"kill", simple(func(ctx context.Context, t task) (verdict.Counts, error) {
+		{name: "fault", share: 3, cases: fault.Rounds(), run: func(ctx context.Context, t task) outcome {
+			r := fault.Run{Seed: t.base, Round: t.round}
+			if !t.long {
+				r.Stride, r.Fulls = 6, 2
+			}
+			counts, err := r.Do(ctx)
+			return outcome{Counts: counts, Violation: verdict.Of(err), Case: r.Case()}
+		}},
+		{name: "kill", share: 2, run: simple(func(ctx context.Context, t task) (verdict.Counts, error) {
 			return kill.Run{Seed: t.seed, Kills: 12}.Do(ctx)
 		})},
-		{"syscall", func(ctx context.Context, t task) outcome {
+		{name: "syscall", share: 1, run: func(ctx context.Context, t task) outcome {
 			if reason := kill.NoTrace(); reason != "" {
 				return outcome{NotRun: reason}
 			}
@@ -51,10 +58,10 @@ func families() []family {
 				return kill.Trace{Seed: t.seed, Round: t.round, Runs: 6}.Do(ctx)
 			})(ctx, t)
 		}},
-		{"attack", suite(suites.Attack)},
-		{"pebble", suite(suites.Pebble)},
-		{"leak", suite(suites.Leak)},
-		{"concurrency", func(ctx context.Context, t task) outcome {
+		{name: "attack", share: 2, run: suite(suites.Attack)},
+		{name: "pebble", share: 1, run: suite(suites.Pebble)},
+		{name: "leak", share: 1, run: suite(suites.Leak)},
+		{name: "concurrency", share: 1, run: func(ctx context.Context, t task) outcome {
 			if t.round%8 == 7 {
 				return suite(suites.Concurrency)(ctx, t)
 			}
@@ -75,7 +82,7 @@ func simple(do func(context.Context, task) (verdict.Counts, error)) func(context
 func suite(s suites.Suite) func(context.Context, task) outcome {
 	return func(ctx context.Context, t task) outcome {
 		r := s.Do(ctx, t.long)
-		return outcome{Counts: r.Counts, Violation: verdict.Of(r.Err), Notes: r.Notes, NotRun: r.NotRun}
+		return outcome{Counts: r.Counts, Violation: verdict.Of(r.Err), Notes: r.Notes, Attacks: r.Attacks, NotRun: r.NotRun}
 	}
 }
 

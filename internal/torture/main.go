@@ -7,7 +7,8 @@
 // It works in rounds. A round is a fixed amount of work of one family, drawn
 // from a seed, in a process of its own: a panic, an exit or a hang is one of
 // that process, and is found. Two rounds run at a time; the family that has
-// had the least time is next. At the end a table says what was done and found.
+// had the least of its share of the time is next. From five minutes on rounds
+// do all they can; in a shorter soak they take samples. At the end a table says what was done and found.
 // At the first violation the harness stops and prints the family, the seed and
 // the round, with which -only, -seed and -round do it again, and the operations
 // that lead there, if they are known. It then exits with 1.
@@ -28,6 +29,7 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/internal/torture/kill"
+	"github.com/cofredb/cofre/internal/torture/suites"
 	"github.com/cofredb/cofre/internal/torture/verdict"
 )
 
@@ -36,13 +38,14 @@ func main() {
 		os.Exit(code)
 	}
 	var s soak
-	var only string
+	var only, report string
 	var child bool
 	var round int
 	flag.DurationVar(&s.limit, "for", time.Minute, "how long to go on")
 	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "what all rounds are drawn from")
 	flag.StringVar(&only, "only", "", "families, separated by commas: "+familyNames())
 	flag.BoolVar(&s.json, "json", false, "print the summary as JSON")
+	flag.StringVar(&report, "report", "", "write the summary to a file too, in Markdown, with a line for each attack")
 	flag.IntVar(&round, "round", -1, "do this round alone")
 	flag.IntVar(&s.parallel, "parallel", 2, "rounds at a time")
 	flag.BoolVar(&child, "child", false, "be the process of one round")
@@ -63,6 +66,12 @@ func main() {
 		_ = json.NewEncoder(os.Stdout).Encode(sum)
 	} else {
 		fmt.Print(sum)
+	}
+	if report != "" {
+		if err := os.WriteFile(report, []byte(sum.markdown()), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, "torture: the report is not written:", err)
+			os.Exit(2)
+		}
 	}
 	if len(sum.Violations) > 0 {
 		os.Exit(1)
@@ -101,8 +110,12 @@ type outcome struct {
 	Counts    verdict.Counts     `json:"counts"`
 	Violation *verdict.Violation `json:"violation,omitempty"`
 	Notes     []string           `json:"notes,omitempty"`
+	Attacks   []attempts         `json:"attacks,omitempty"`
+	Case      string             `json:"case,omitempty"` // of the family's, which the round has done whole
 	NotRun    string             `json:"not_run,omitempty"`
 }
+
+type attempts = suites.Attempts
 
 // longSoak is from where on rounds of suites that take minutes do all they can.
 const longSoak = 5 * time.Minute

@@ -16,7 +16,7 @@ import (
 )
 
 // roundLimit is how long a round may take; no call in it may take as long.
-const roundLimit = 15 * time.Minute
+const roundLimit = 40 * time.Minute
 
 // A soak runs rounds for a time.
 type soak struct {
@@ -40,7 +40,7 @@ func (s *soak) run(ctx context.Context) *summary {
 	n := len(s.families)
 	s.spent, s.next, s.busy = make([]time.Duration, n), make([]int, n), make([]int, n)
 	for _, f := range s.families {
-		s.rows = append(s.rows, &row{Family: f.name})
+		s.rows = append(s.rows, &row{Family: f.name, Cases: f.cases})
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -62,7 +62,7 @@ func (s *soak) run(ctx context.Context) *summary {
 	return &summary{Seed: s.seed, For: time.Since(start).Round(time.Second).String(), Rows: s.rows, Violations: s.bad}
 }
 
-// pick chooses the family that has had the least time.
+// pick chooses the family that has had the least of its share of the time.
 func (s *soak) pick(passed time.Duration) (i, round int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,10 +74,15 @@ func (s *soak) pick(passed time.Duration) (i, round int, ok bool) {
 		}
 		t := s.spent[i]
 		if done := s.next[i] - s.busy[i]; done > 0 {
-			t += time.Duration(s.busy[i]) * s.spent[i] / time.Duration(done)
+			average := s.spent[i] / time.Duration(done)
+			if s.only < 0 && average > s.limit-passed {
+				continue // it would not end in time
+			}
+			t += time.Duration(s.busy[i]) * average
 		} else {
 			t += time.Duration(s.busy[i]) * time.Minute
 		}
+		t /= time.Duration(max(1, s.families[i].share))
 		if best < 0 || t < least {
 			best, least = i, t
 		}
@@ -109,6 +114,8 @@ func (s *soak) round(ctx context.Context, i, round int) (stop bool) {
 	for _, n := range o.Notes {
 		r.note(n)
 	}
+	r.did(o.Case)
+	r.attempted(o.Attacks)
 	if o.NotRun != "" {
 		r.NotRun = o.NotRun
 	}

@@ -24,6 +24,35 @@ type row struct {
 	Found  map[verdict.Kind]int `json:"found,omitempty"`
 	Notes  []string             `json:"notes,omitempty"`
 	NotRun string               `json:"not_run,omitempty"`
+	// Done is how often each case was done, Cases how many there are.
+	Done    map[string]int `json:"done,omitempty"`
+	Cases   int            `json:"cases,omitempty"`
+	Attacks []attempts     `json:"attacks,omitempty"`
+}
+
+func (r *row) did(what string) {
+	if what == "" {
+		return
+	}
+	if r.Done == nil {
+		r.Done = make(map[string]int)
+	}
+	r.Done[what]++
+}
+
+// attempted adds tries of attacks to those of earlier rounds.
+func (r *row) attempted(all []attempts) {
+	for _, a := range all {
+		i := slices.IndexFunc(r.Attacks, func(b attempts) bool { return a.Row == b.Row && a.Store == b.Store })
+		if i < 0 {
+			r.Attacks = append(r.Attacks, a)
+			continue
+		}
+		r.Attacks[i].Tries += a.Tries
+		for w, n := range a.Came {
+			r.Attacks[i].Came[w] += n
+		}
+	}
 }
 
 func (r *row) note(n string) {
@@ -85,6 +114,12 @@ func (s *summary) String() string {
 	for _, r := range s.Rows {
 		if r.NotRun != "" {
 			fmt.Fprintf(&b, "%s: not run: %s\n", r.Family, r.NotRun)
+		}
+		if r.Cases > 0 {
+			fmt.Fprintf(&b, "%s: %d of %d cases\n", r.Family, len(r.Done), r.Cases)
+		}
+		if len(r.Attacks) > 0 {
+			fmt.Fprintf(&b, "%s: %s\n", r.Family, r.fewest())
 		}
 		for _, n := range r.Notes {
 			fmt.Fprintf(&b, "%s: %s\n", r.Family, n)

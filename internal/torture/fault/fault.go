@@ -30,11 +30,12 @@ import (
 const callLimit = 30 * time.Second
 
 // A Run is a round: one scenario and one way to fail, at every operation. The
-// rounds go through all of them; the workloads of later passes differ.
+// rounds go through all of them, in an order that the seed gives; the workloads
+// of later passes differ.
 type Run struct {
 	Seed   uint64
 	Round  int
-	Stride int // only each so many operations; 0 is all
+	Stride int // only each so many operations, from a random one on; 0 is all
 	Fulls  int // how often the disk is filled in such a round; 0 is 6
 	// Lie, if not nil, is what a test plants between the harness and the store.
 	Lie func(work.Subject) work.Subject
@@ -51,14 +52,15 @@ type way struct {
 	fault  crashfs.Fault
 	sticky bool
 	below  bool // only in the directory of the first table
+	waits  bool // the store waits for space, and there is some at once
 }
 
 func ways() []way {
 	var all []way
 	for _, f := range []crashfs.Fault{crashfs.EIO, crashfs.ENOSPC, crashfs.EROFS, crashfs.ShortWrite, crashfs.FailedSyncPagesClean, crashfs.ReadEIO} {
-		all = append(all, way{f, false, false}, way{f, true, false}, way{f, true, true})
+		all = append(all, way{fault: f}, way{fault: f, sticky: true}, way{fault: f, sticky: true, below: true})
 	}
-	return all
+	return append(all, way{fault: crashfs.ENOSPC, waits: true})
 }
 
 func (w way) String() string {
@@ -69,12 +71,36 @@ func (w way) String() string {
 	if w.below {
 		s += ", in one table"
 	}
+	if w.waits {
+		s += ", and the store waits"
+	}
 	return s
 }
 
 // Rounds is how many rounds one pass has: all scenarios, all ways, and the
 // full disk.
 func Rounds() int { return len(scenarios())*len(ways()) + 1 }
+
+// choose tells what the round does: a scenario, a way; or none, to fill the disk.
+// Every pass has each once.
+func (r Run) choose() (sc scenario, w way, seed uint64, full bool) {
+	pass, n := r.Round/Rounds(), r.Round%Rounds()
+	seed = r.Seed + uint64(pass)
+	n = rand.New(rand.NewPCG(seed, 6)).Perm(Rounds())[n]
+	if n == Rounds()-1 {
+		return sc, w, seed, true
+	}
+	return scenarios()[n/len(ways())], ways()[n%len(ways())], seed, false
+}
+
+// Case names what the round does.
+func (r Run) Case() string {
+	sc, w, _, full := r.choose()
+	if full {
+		return "full disk"
+	}
+	return sc.name + ", " + w.String()
+}
 
 // A base is the disk that scenarios begin with.
 type base struct {
@@ -149,10 +175,13 @@ type try struct {
 	opened, healed bool
 }
 
-func (b *base) try(lie func(work.Subject) work.Subject) *try {
+func (b *base) try(w way, lie func(work.Subject) work.Subject) *try {
 	t := &try{base: b, fs: b.at.Crash(nil, crashfs.AllKept), rng: rand.New(rand.NewPCG(b.seed, 2))}
 	t.e = &work.Engine{Options: options(t.fs), World: b.world.Clone(nil)}
 	t.e.Options.Mode = engine.MustExist
+	if w.waits {
+		t.e.Options.DiskFullWait = callLimit
+	}
 	t.s = t.e
 	if lie != nil {
 		t.s = lie(t.e)
@@ -252,15 +281,12 @@ func scenarios() []scenario {
 // Do does the round.
 func (r Run) Do(ctx context.Context) (verdict.Counts, error) {
 	counts := verdict.Counts{Rounds: 1}
-	all := ways()
-	n := r.Round % Rounds()
-	seed := r.Seed + uint64(r.Round/Rounds())
-	if n == Rounds()-1 {
+	sc, w, seed, full := r.choose()
+	if full {
 		faults, err := r.full(ctx, seed)
 		counts.Faults = faults
 		return counts, err
 	}
-	sc, w := scenarios()[n/len(all)], all[n%len(all)]
 	b, err := newBase(seed)
 	if err != nil {
 		return counts, err
@@ -278,7 +304,8 @@ func (r Run) Do(ctx context.Context) (verdict.Counts, error) {
 	var g errgroup.Group
 	g.SetLimit(2)
 	var failed atomic.Bool
-	for at := 1; at <= total; at += max(1, r.Stride) {
+	stride := max(1, r.Stride)
+	for at := 1 + rand.New(rand.NewPCG(seed, 7)).IntN(stride); at <= total; at += stride {
 		g.Go(func() error {
 			if failed.Load() || ctx.Err() != nil {
 				return ctx.Err()
@@ -299,7 +326,7 @@ func (r Run) Do(ctx context.Context) (verdict.Counts, error) {
 
 // crash makes the base one that was not closed.
 func (b *base) crash() error {
-	t := b.try(nil)
+	t := b.try(way{}, nil)
 	if err := t.e.Open(); err != nil {
 		return err
 	}
@@ -316,7 +343,7 @@ func (b *base) crash() error {
 
 // count runs a scenario without a fault: how many operations may fail.
 func (b *base) count(sc scenario, w way) (int, error) {
-	t := b.try(nil)
+	t := b.try(w, nil)
 	if err := t.prepare(sc); err != nil {
 		return 0, err
 	}
@@ -372,7 +399,7 @@ func (t *try) arm(w way, at int) {
 
 // strike runs a scenario under a fault, and what follows.
 func (b *base) strike(ctx context.Context, sc scenario, w way, at int, lie func(work.Subject) work.Subject) (hits int, err error) {
-	t := b.try(lie)
+	t := b.try(w, lie)
 	defer func() {
 		hits = t.fs.Faults()
 		switch p := recover().(type) {
@@ -389,8 +416,8 @@ func (b *base) strike(ctx context.Context, sc scenario, w way, at int, lie func(
 	t.arm(w, at)
 	sc.run(t)
 	struck := t.fs.Faults() > 0
-	if !struck && len(t.errs) > 0 {
-		return 0, verdict.New(verdict.FalseAlarm, "no fault has struck yet, and: %v", errors.Join(t.errs...))
+	if (!struck || w.waits) && len(t.errs) > 0 {
+		return 0, verdict.New(verdict.FalseAlarm, "nothing that calls may fail for has struck, and: %v", errors.Join(t.errs...))
 	}
 	if err := t.goOn(ctx, w); err != nil {
 		return 0, err

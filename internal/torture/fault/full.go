@@ -26,7 +26,7 @@ func (r Run) full(ctx context.Context, seed uint64) (fulls int64, err error) {
 		times = 6
 	}
 	for range times {
-		t := b.try(r.Lie)
+		t := b.try(way{}, r.Lie)
 		t.e.Options.DiskFullWait = 100 * time.Millisecond
 		if err := t.prepare(scenario{}); err != nil {
 			return fulls, err
@@ -40,6 +40,25 @@ func (r Run) full(ctx context.Context, seed uint64) (fulls int64, err error) {
 		}
 	}
 	return fulls, nil
+}
+
+// reopenFull closes the store and opens it while the disk is full. Both may
+// say that it is; neither takes longer than a call may.
+func (t *try) reopenFull(ctx context.Context) error {
+	if err := t.close(); err != nil && !errors.Is(err, engine.ErrDiskFull) {
+		return verdict.New(verdict.Wrong, "close on a full disk: %v", err)
+	}
+	if err := t.open(); err != nil {
+		if !errors.Is(err, engine.ErrDiskFull) {
+			return verdict.New(verdict.Wrong, "open on a full disk: %v", err)
+		}
+		return nil
+	}
+	err := t.call("reading all", func() error { return t.match(ctx) })
+	if err != nil && !errors.Is(err, engine.ErrDiskFull) {
+		return verdict.In(err, "opened on a full disk")
+	}
+	return nil
 }
 
 func (t *try) fill(ctx context.Context, rng *rand.Rand) (err error) {
@@ -82,7 +101,17 @@ func (t *try) fill(ctx context.Context, rng *rand.Rand) (err error) {
 	if err := t.call("write", func() error { return t.s.Write(table, someWrite(rng), true) }); err == nil {
 		return verdict.In(t.match(ctx), "after a write that went on a full disk")
 	}
+	if rng.IntN(2) == 0 {
+		if err := t.reopenFull(ctx); err != nil {
+			return err
+		}
+	}
 	t.fs.SetCapacity(was + 1<<30)
+	if t.e.Store == nil {
+		if err := t.open(); err != nil {
+			return verdict.New(verdict.FalseAlarm, "open with space again: %v", err)
+		}
+	}
 	deadline := time.Now().Add(callLimit)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()

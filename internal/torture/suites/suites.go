@@ -26,6 +26,8 @@ type Suite struct {
 	// counts finds in the tests' log how much was done: a line's number is
 	// added to the count of its kind.
 	counts map[*regexp.Regexp]func(*verdict.Counts, int64)
+	// attacks: the log tells of each row of the matrix.
+	attacks bool
 }
 
 var (
@@ -41,7 +43,7 @@ func addCrashes(c *verdict.Counts, n int64)    { c.Crashes += n }
 // The suites there are.
 var (
 	Attack = Suite{
-		Package: "./engine", Run: "Attack", Env: []string{"COFRE_ATTACK_TRIES=100"},
+		Package: "./engine", Run: "Attack", Env: []string{"COFRE_ATTACK_TRIES=100"}, attacks: true,
 		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){tries: addTampers},
 	}
 	Pebble = Suite{
@@ -54,10 +56,41 @@ var (
 
 // A Result is what a suite has found.
 type Result struct {
-	Counts verdict.Counts
-	Notes  []string
-	NotRun string
-	Err    error
+	Counts  verdict.Counts
+	Notes   []string
+	Attacks []Attempts
+	NotRun  string
+	Err     error
+}
+
+// Attempts are the tries of a row of the attack matrix on a store.
+type Attempts struct {
+	Row   string         `json:"row"`
+	Store string         `json:"store"` // closed cleanly, or crashed
+	Must  string         `json:"must"`  // what must come of them
+	Tries int            `json:"tries"`
+	Came  map[string]int `json:"came"` // what came of them
+}
+
+var (
+	rowLine = regexp.MustCompile(`row ("(?:[^"\\]|\\.)*"), (\w+): ([0-9]+) tries, must be (.*), came out as map\[(.*)\]`)
+	word    = regexp.MustCompile(`(\S+):([0-9]+)`)
+)
+
+func attempts(log string) (all []Attempts) {
+	for _, m := range rowLine.FindAllStringSubmatch(log, -1) {
+		row, err := strconv.Unquote(m[1])
+		if err != nil {
+			continue
+		}
+		a := Attempts{Row: row, Store: m[2], Must: m[4], Came: make(map[string]int)}
+		a.Tries, _ = strconv.Atoi(m[3])
+		for _, w := range word.FindAllStringSubmatch(m[5], -1) {
+			a.Came[w[1]], _ = strconv.Atoi(w[2])
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
 // tree is the directory of the module, or why there is none.
@@ -89,7 +122,7 @@ func (s Suite) Do(ctx context.Context, long bool) Result {
 	if reason != "" {
 		return Result{NotRun: reason}
 	}
-	args := []string{"test", s.Package, "-run", s.Run, "-count=1", "-v", "-timeout", "12m"}
+	args := []string{"test", s.Package, "-run", s.Run, "-count=1", "-v", "-timeout", "38m"}
 	if s.Race {
 		args = append(args, "-race")
 	}
@@ -103,6 +136,9 @@ func (s Suite) Do(ctx context.Context, long bool) Result {
 	err := cmd.Run()
 	r := Result{Counts: verdict.Counts{Rounds: 1}}
 	s.count(&r.Counts, out.String())
+	if s.attacks {
+		r.Attacks = attempts(out.String())
+	}
 	passed := len(ran.FindAllString(out.String(), -1))
 	switch {
 	case err != nil:

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// fewest says how many rows of the attack matrix there are, and how often those
+// were tried that were tried least.
+func (r *row) fewest() string {
+	tries := make(map[string]int)
+	for _, a := range r.Attacks {
+		tries[a.Row] += a.Tries
+	}
+	counts := slices.Sorted(maps.Values(tries))
+	hundred, _ := slices.BinarySearch(counts, 100)
+	return fmt.Sprintf("%d rows, %d of them with 100 tries or more, the fewest with %d", len(counts), len(counts)-hundred, counts[0])
+}
+
+// markdown is the summary and a table of what came of each attack.
+func (s *summary) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "```\n%s```\n", s)
+	for _, v := range s.Violations {
+		fmt.Fprintf(&b, "\n%s", v)
+	}
+	for _, r := range s.Rows {
+		if len(r.Attacks) == 0 {
+			continue
+		}
+		b.WriteString("\n| attack | store | tries | must be | came out as |\n|---|---|---|---|---|\n")
+		list := slices.SortedFunc(slices.Values(r.Attacks), func(x, y attempts) int {
+			return strings.Compare(x.Row+" "+x.Store, y.Row+" "+y.Store)
+		})
+		for _, a := range list {
+			var came []string
+			for _, w := range slices.Sorted(maps.Keys(a.Came)) {
+				came = append(came, fmt.Sprintf("%s %d", w, a.Came[w]))
+			}
+			fmt.Fprintf(&b, "| %s | %s | %d | %s | %s |\n", a.Row, a.Store, a.Tries, a.Must, strings.Join(came, ", "))
+		}
+	}
+	return b.String()
+}
