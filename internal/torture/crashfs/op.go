@@ -40,6 +40,9 @@ func (k Kind) String() string {
 // Reads tells whether operations of this kind change nothing.
 func (k Kind) Reads() bool { return k >= OpOpen }
 
+// Syncs tells whether operations of this kind make anything durable.
+func (k Kind) Syncs() bool { return k == OpSync || k == OpSyncData || k == OpSyncDir }
+
 // An Op is one operation.
 type Op struct {
 	Kind Kind

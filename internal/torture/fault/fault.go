@@ -390,8 +390,8 @@ func (t *try) arm(w way, at int) {
 	first += at
 	t.fs.Inject(func(n int, op crashfs.Op) crashfs.Fault {
 		if op.Kind.Reads() != (w.fault == crashfs.ReadEIO) || n < first || n > first && !w.sticky ||
-			w.below && !strings.Contains(op.Path, t.id) {
-			return crashfs.NoFault
+			w.below && !strings.Contains(op.Path, t.id) || w.waits && op.Kind.Syncs() {
+			return crashfs.NoFault // nobody waits after a failed sync: it must not be tried again
 		}
 		return w.fault
 	})
