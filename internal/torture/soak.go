@@ -123,7 +123,7 @@ func (s *soak) round(ctx context.Context, i, round int) (stop bool) {
 		return false
 	}
 	r.found(o.Violation.Kind)
-	v := violation{Family: f.name, Seed: s.seed, Round: round, Violation: *o.Violation}
+	v := violation{Family: f.name, Seed: s.seed, Round: round, Long: s.limit >= longSoak, Violation: *o.Violation}
 	s.bad = append(s.bad, v)
 	fmt.Fprint(os.Stderr, v)
 	return true

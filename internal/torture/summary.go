@@ -72,11 +72,16 @@ type violation struct {
 	Family string `json:"family"`
 	Seed   uint64 `json:"seed"`
 	Round  int    `json:"round"`
+	Long   bool   `json:"long"`
 	verdict.Violation
 }
 
 func (v violation) String() string {
-	s := fmt.Sprintf("%s, %s\nagain: go run ./internal/torture -only %s -seed %d -round %d\n", v.Family, v.Violation.Error(), v.Family, v.Seed, v.Round)
+	long := ""
+	if v.Long {
+		long = " -for " + longSoak.String()
+	}
+	s := fmt.Sprintf("%s, %s\nagain: go run ./internal/torture%s -only %s -seed %d -round %d\n", v.Family, v.Violation.Error(), long, v.Family, v.Seed, v.Round)
 	if v.Transcript != "" {
 		s += "operations:\n" + v.Transcript
 	}
