@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/internal/vectors"
 )
 
 // TestSeeds: a corpus that is not found is no corpus.
@@ -30,6 +31,9 @@ func FuzzFile(f *testing.F) {
 	b, err := os.ReadFile(golden[0])
 	require.NoError(f, err)
 	f.Add(b)
+	for _, v := range vectors.Load[vectors.KeyringIn, vectors.KeyringOut](f, "keyring") {
+		f.Add([]byte(v.In.File))
+	}
 	key, err := NewSecret(make([]byte, 32)) // not random, or coverage is
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -56,6 +60,9 @@ func FuzzFile(f *testing.F) {
 // FuzzList is what the store key's holder, or a flaw in the cipher, could
 // hand in.
 func FuzzList(f *testing.F) {
+	for _, v := range listVectors(f) {
+		f.Add([]byte(v.In.List))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := new(state)
 		if err := s.parseList(b); err != nil {

@@ -148,6 +148,9 @@ func FuzzHeader(f *testing.F) {
 		f.Add(b)
 		f.Add(b[:100])
 	}
+	for _, v := range headerVectors(f) {
+		f.Add([]byte(v.In.File))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := keyring.ParseHeader(b)
 		if err != nil {

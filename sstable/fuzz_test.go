@@ -20,13 +20,34 @@ func TestFuzzSeeds(t *testing.T) {
 	require.GreaterOrEqual(t, len(seeds), 12)
 }
 
+// fileID is the file id of a header, or "".
+func fileID(b []byte) string {
+	if len(b) < 64 {
+		return ""
+	}
+	return string(b[48:64])
+}
+
 // FuzzReader opens arbitrary files, or arbitrary bytes behind a good header,
-// with the key of a golden file. Nothing may be read that is not in the
-// golden file at the same place, since nothing else was sealed with that key;
-// and every error is a fault, or the end of the file.
+// with the key of a golden file, or of the vector "base" where the header has
+// its id. Nothing may be read that is not in that file at the same place: no
+// vector has another segment under that key that opens anywhere. And
+// every error is a fault, or the end of the file.
 func FuzzReader(f *testing.F) {
-	good := readGolden(f)["v1-tiny-units"]
+	golden := readGolden(f)["v1-tiny-units"]
+	bases := map[string]*sealed{fileID(golden.b): golden}
+	for _, v := range loadVectors(f) {
+		if s := sealedVector(f, v); v.Name == "base" {
+			bases[fileID(s.b)] = s
+		}
+		f.Add(false, []byte(v.In.File))
+	}
+	require.Len(f, bases, 2)
 	f.Fuzz(func(t *testing.T, withHeader bool, data []byte) {
+		good := bases[fileID(data)]
+		if withHeader || good == nil {
+			good = golden
+		}
 		s := good.clone()
 		s.b = data
 		if withHeader {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,7 +15,13 @@ import (
 	"github.com/cofredb/cofre/keyring"
 )
 
-const fuzzBlind = 1 // a bit of how: the cipher authenticates nothing
+// Bits of how.
+const (
+	fuzzBlind    = 1 // the cipher authenticates nothing
+	fuzzLimit    = 2 // a live writer has committed all of the file
+	fuzzAttested = 4 // final is attested
+	fuzzVector   = 8 // behind the header of the vector "base"
+)
 
 // FuzzReader reads any bytes behind a good header. Under the real cipher no
 // frame may come out but those that were written; under one that authenticates
@@ -33,16 +40,29 @@ func FuzzReader(f *testing.F) {
 		f.Add(b, byte(fuzzBlind), uint16(0))
 	}
 
+	bases := []*golden{g, nil}
+	for _, v := range loadVectors(f) {
+		if v.Name == "base" {
+			bases[1] = goldenVector(f, v)
+		}
+		how, final := byte(fuzzVector), v.In.Final
+		if v.In.Attested > 0 {
+			how, final = how|fuzzAttested, v.In.Attested
+		}
+		f.Add([]byte(v.In.File[min(keyring.HeaderLen, len(v.In.File)):]), how, uint16(final))
+	}
+
 	f.Fuzz(func(t *testing.T, body []byte, how byte, final uint16) {
+		g := bases[how&fuzzVector/fuzzVector]
 		b := append(bytes.Clone(g.b[:keyring.HeaderLen]), body...)
 		opts := ReaderOptions{Options: Options{Path: "p"}, Final: uint64(final)}
 		if how&fuzzBlind != 0 {
 			opts.Suite = blindSuite
 		}
-		if how&2 != 0 {
+		if how&fuzzLimit != 0 {
 			opts.Limit = int64(len(b))
 		}
-		if how&4 != 0 {
+		if how&fuzzAttested != 0 {
 			opts.Attested, opts.Final = opts.Final, 0
 		}
 		frames, r, err := readAll(b, g.key, opts)
@@ -71,6 +91,16 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+// goldenVector is a vector in the form of a golden file, as far as the fuzz
+// target needs it.
+func goldenVector(t testing.TB, v vector) *golden {
+	g := &golden{Name: v.Name, b: v.In.File, key: vectorKey(t, v)}
+	for _, fr := range v.Out.Frames {
+		g.Frames = append(g.Frames, goldenFrame{time.Unix(0, fr.Time), fr.Durable, string(fr.Note), string(fr.Data)})
+	}
+	return g
 }
 
 // blindBodies are frames as a Writer with the blind cipher makes them, behind
@@ -104,6 +134,11 @@ func FuzzPast(f *testing.F) {
 	f.Add(testPast.encode())
 	f.Add((&Past{FormatVersion: keyring.FormatVersion}).encode())
 	f.Add([]byte{0, 1})
+	for _, v := range loadVectors(f) {
+		if v.Out != nil {
+			f.Add((&Past{v.Out.Past.FormatVersion, v.Out.Past.PebbleFormat, vectorSegment(v.Out.Past.Previous), vectorSegment(v.Out.Past.Manifest)}).encode())
+		}
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := ParsePast(b)
 		if err != nil {

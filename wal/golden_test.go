@@ -23,17 +23,19 @@ type golden struct {
 	KeyVersion uint32
 	Wrapped    string
 	Past       Past
-	Frames     []struct {
-		Time    time.Time
-		Durable uint64
-		Note    string
-		Data    string
-	}
-	End     int64
-	Dropped int64
+	Frames     []goldenFrame
+	End        int64
+	Dropped    int64
 
 	b   []byte
 	key *keyring.DataKey
+}
+
+type goldenFrame struct {
+	Time    time.Time
+	Durable uint64
+	Note    string
+	Data    string
 }
 
 func readGolden(t testing.TB) map[string]*golden {

@@ -108,6 +108,8 @@ func TestRules(t *testing.T) {
 		{"keyring", module + "/engine", "engine is not below keyring"},
 		{"internal/floe", module + "/keyring", "keyring is not below internal"},
 		{"internal/floe", module + "/internal/aead", ""},
+		{"internal/vectors", module + "/internal/corrupt", ""},
+		{"wal", module + "/internal/vectors", "internal/vectors is not below wal"},
 		{"internal/aead", "crypto/cipher", ""},
 		{"internal/floe", "crypto/cipher", "internal/aead"},
 		{"cmd/cofre", "crypto/cipher", "internal/aead"},

@@ -9,8 +9,9 @@
 // sstable and wal know neither each other nor Pebble's root package. The core
 // is engine, sstable, wal and keyring without its sub-packages, of which there
 // is one a key service: a program that does not use a key service does not
-// link its client. internal/torture drives the whole product in tests, and
-// nothing that ships imports it.
+// link its client. internal/torture drives the whole product in tests,
+// internal/vectors loads the published vectors there, and nothing that ships
+// imports either.
 //
 // The rules are about code that ships. Test files may import what they need.
 // Files of every operating system and build tag count.

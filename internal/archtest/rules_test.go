@@ -23,6 +23,8 @@ type source struct {
 // not here may not exist.
 var layers = map[string][]string{
 	"internal": {},
+	// The published vectors: only tests load them.
+	"internal/vectors": {"internal"},
 	// What only tests use: it may drive the whole product, and nothing that
 	// ships may import it.
 	"internal/torture": {"internal", "keyring", "sstable", "wal", "engine", "backup"},

@@ -42,6 +42,9 @@ func TestSeeds(t *testing.T) {
 // *corrupt.Error. The checksum is made to fit, or nothing would get past it.
 func FuzzFile(f *testing.F) {
 	f.Add(fuzzKeys(f).encode())
+	for _, v := range fileVectors(f) {
+		f.Add([]byte(v.In.File))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := parse(b)
 		if err != nil {
@@ -71,6 +74,9 @@ func FuzzUnwrap(f *testing.F) {
 	_, err = k.unwrap(rk, wrap, testContext())
 	require.NoError(f, err)
 	f.Add(wrap)
+	for _, v := range wrapVectors(f) {
+		f.Add([]byte(v.In.Wrap))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, err := k.unwrap(rk, b, testContext())
 		if err == nil {

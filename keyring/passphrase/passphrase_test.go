@@ -403,6 +403,9 @@ func FuzzUnwrap(f *testing.F) {
 	_, err = k.Unwrap(f.Context(), wrap, testContext())
 	require.NoError(f, err)
 	f.Add(wrap)
+	for _, v := range loadVectors(f) {
+		f.Add([]byte(v.In.Wrap))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parseBlob(b)
 		if err == nil {

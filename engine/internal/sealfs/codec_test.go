@@ -93,6 +93,9 @@ func FuzzNote(f *testing.F) {
 	for _, n := range someNotes() {
 		f.Add(n.encode())
 	}
+	for _, v := range noteVectors(f) {
+		f.Add([]byte(v.In.Note))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, err := decodeNote(b)
 		if err != nil {
@@ -110,6 +113,9 @@ func FuzzNote(f *testing.F) {
 func FuzzSeal(f *testing.F) {
 	for _, s := range someSeals() {
 		f.Add(s.Encode())
+	}
+	for _, v := range sealVectors(f) {
+		f.Add([]byte(v.In.Record))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeSeal(b)

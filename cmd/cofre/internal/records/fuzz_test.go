@@ -44,6 +44,7 @@ func FuzzCSV(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
+	addVectors(f, "csv")
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r, err := NewCSV(bytes.NewReader(in), "id", narrow)
 		if err == nil && !bytes.HasPrefix(in, zstdMagic) {
@@ -58,6 +59,7 @@ func FuzzJSONLines(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
+	addVectors(f, "jsonl")
 	f.Fuzz(func(t *testing.T, in []byte) {
 		for _, path := range []string{"id", "a.id"} {
 			r, err := NewJSONLines(bytes.NewReader(in), path, narrow)
@@ -73,6 +75,7 @@ func FuzzExport(f *testing.F) {
 		f.Add(append(AppendEntry(nil, e), '\n'))
 	}
 	f.Add([]byte("{\"key_b64\":\"/w==\",\"value_b64\":\"AAEC\"}\n{}\n"))
+	addVectors(f, "export")
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r, err := NewExport(bytes.NewReader(in), narrow)
 		if err != nil || bytes.HasPrefix(in, zstdMagic) {
@@ -87,6 +90,11 @@ func FuzzExport(f *testing.F) {
 func FuzzExportRoundTrip(f *testing.F) {
 	for _, e := range odd {
 		f.Add(e.Key, e.Value)
+	}
+	for _, v := range loadVectors(f, "export") {
+		for _, r := range v.Out.Results {
+			f.Add([]byte(r.Key), []byte(r.Value))
+		}
 	}
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		if len(key) == 0 {
