@@ -1,0 +1,109 @@
+package main
+
+// An edit replaces text that occurs once in a file.
+type edit struct{ file, old, new string }
+
+// A mutant is a fault that is planted.
+type mutant struct {
+	name  string // what goes wrong, in a line
+	edits []edit
+}
+
+func one(name, file, old, new string) mutant { return mutant{name, []edit{{file, old, new}}} }
+
+// mutants are all there are: of each kind of mistake that a change to the
+// product may bring.
+func mutants() []mutant {
+	return []mutant{
+		// Durability.
+		one("a log is not synced", "wal/writer.go",
+			"if err := sync(w.f); err != nil {", "if err := error(nil); err != nil {"),
+		one("a sorted file is not synced", "sstable/writer.go",
+			"if err := w.f.Sync(); err != nil {", "if err := error(nil); err != nil {"),
+		one("synced writes are not", "engine/table.go",
+			"return i, pebble.Sync, nil", "return i, pebble.NoSync, nil"),
+		one("the keyring is replaced before it is synced", "keyring/disk.go",
+			"if err := f.Sync(); err != nil {\n\t\treturn errors.Join(err, f.Close())\n\t}\n\treturn f.Close()", "return f.Close()"),
+		one("the keyring's directory is not synced", "keyring/disk.go",
+			"if err := d.sync(d.path); err != nil {\n\t\treturn &uncertain{err}\n\t}\n\treturn nil", "return nil"),
+		one("the opening of a table is recorded without a sync", "engine/journal.go",
+			"_, err := j.w.Write(data)\n\tif err == nil {\n\t\terr = j.w.Sync()\n\t}", "_, err := j.w.Write(data)"),
+		one("the directory is not synced before its marker moves", "engine/internal/sealfs/dir.go",
+			"if err := fs.syncDir(d.path); err != nil {\n\t\treturn nil, err\n\t}\n\tf, err := fs.cfg.Base.Create", "f, err := fs.cfg.Base.Create"),
+		one("a snapshot leaves the log out", "engine/snapshot.go",
+			"i.db.Checkpoint(dir, pebble.WithFlushedWAL())", "i.db.Checkpoint(dir)"),
+
+		// Recovery.
+		one("a frame attests all before it, synced or not", "wal/writer.go",
+			"w.fill(note, p, durable, w.compress)", "w.fill(note, p, index, w.compress)"),
+		one("a valid frame behind a torn one is always corruption", "wal/tail.go",
+			"if p.durable > r.index {", "if p.durable > r.index || fault != nil {"),
+		one("what later frames attest does not count", "wal/tail.go",
+			"if p.durable > r.index {", "if p.durable > r.index && budget < 0 {"),
+		one("a torn tail stays behind the end of a log", "engine/internal/sealfs/preflight.go",
+			"return e, p.fs.cut(p.at(base), end, dropped)", "return e, nil"),
+		one("how a log must end is not checked", "engine/internal/sealfs/log.go",
+			"ro.Attested, ro.Final = e.attested, e.final", "ro.Attested, ro.Final = 0, 0"),
+		one("the record of a clean close is not compared", "engine/internal/sealfs/preflight.go",
+			"if seal != nil {\n\t\tif err := p.compare(); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n\tp.peek()", "p.seal = nil\n\tp.peek()"),
+		one("a missing log in the middle is not missed", "engine/internal/sealfs/preflight.go",
+			"case i > 0 && prev.Number > needed[i-1].fn.number && prev.Number < l.fn.number:\n\t\t\treturn p.missingLog(prev.Number, \"log %d follows it and the MANIFEST needs it\", l.fn.number)\n\t\tcase i > 0 && (prev.Number != needed[i-1].fn.number || prev.FileID != needed[i-1].self.FileID):\n\t\t\treturn p.fault(corrupt.ErrForeign, l.name, \"follows log %d (file %s), but before it lies log %d (file %s)\",\n\t\t\t\tprev.Number, prev.FileID, needed[i-1].fn.number, needed[i-1].self.FileID)\n\t\tcase i > 0:",
+			"case i > 0 && prev.Number != needed[i-1].fn.number:\n\t\tcase i > 0:"),
+
+		// Tampering.
+		one("a failed authentication is ignored", "internal/aead/aead.go",
+			"out, err := s.gcm.Open(dst, nil, sealed, additional)\n\tif err != nil {\n\t\treturn dst, ErrOpen\n\t}\n\treturn out, nil",
+			"out, err := s.gcm.Open(dst, nil, sealed, additional)\n\tif err != nil {\n\t\treturn append(dst, make([]byte, len(sealed)-Overhead)...), nil\n\t}\n\treturn out, nil"),
+		one("a unit's position is not authenticated", "internal/floe/floe.go",
+			"binary.BigEndian.PutUint64(aad[:], position)", "binary.BigEndian.PutUint64(aad[:], 0)"),
+		one("the end of a file is not authenticated", "internal/floe/floe.go",
+			"case final && binary.BigEndian.Uint32(segment) != uint32(len(segment)):\n\t\treturn dst, ErrSegment\n\t}",
+			"}\n\tif mark := binary.BigEndian.Uint32(segment); mark == internalMark {\n\t\tfinal = false\n\t}"),
+		one("the file map does not bind file ids", "engine/internal/sealfs/table.go",
+			"case e.fileID != id:", "case e.fileID != id && !ok:"),
+		one("a log of another table opens", "engine/internal/sealfs/fs.go",
+			"case id.Number != fn.number:\n\t\treturn foreign(64, \"is number %d, its name says %d\", id.Number, fn.number)\n\t}", "}"),
+		one("a symbolic link is followed", "engine/internal/sealfs/fs.go",
+			"fi, err := fs.lstat(name)\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\tif !fi.Mode()", "fi, err := fs.cfg.Base.Stat(name)\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\tif !fi.Mode()"),
+
+		// Keys and nonces.
+		one("all logs have one file id and data key", "engine/internal/sealfs/fs.go",
+			"key, err := fs.cfg.Keys.NewDataKey(id.FileID)\n\treturn id, key, err",
+			"if !fn.kind.Random() {\n\t\tid.FileID = fs.cfg.TableID\n\t}\n\tkey, err := fs.cfg.Keys.NewDataKey(id.FileID)\n\treturn id, key, err"),
+		{"all messages have one nonce", []edit{
+			{"internal/aead/aead.go", "gcm, err := cipher.NewGCMWithRandomNonce(block)", "gcm, err := cipher.NewGCM(block)"},
+			{"internal/aead/aead.go", "return s.gcm.Seal(dst, nil, plaintext, additional), nil", "return s.gcm.Seal(append(dst, make([]byte, NonceLen)...), make([]byte, NonceLen), plaintext, additional), nil"},
+			{"internal/aead/aead.go", "out, err := s.gcm.Open(dst, nil, sealed, additional)", "out, err := s.gcm.Open(dst, make([]byte, NonceLen), sealed[NonceLen:], additional)"},
+		}},
+		one("an error message shows a key", "engine/options.go",
+			"%w: %d bytes, a key has 1 to %d\", ErrKeyTooLarge, len(key), MaxKeyLen)", "%w: %d bytes in %q, a key has 1 to %d\", ErrKeyTooLarge, len(key), key, MaxKeyLen)"),
+
+		// Faults of the disk.
+		one("a full disk is swallowed after the wait", "engine/internal/diskfull/diskfull.go",
+			"return fmt.Errorf(\"%w: waited %v: %w\", ErrFull, fs.opts.Wait, err)", "return nil"),
+		one("a full disk is waited for without end", "engine/internal/diskfull/diskfull.go",
+			"case !time.Now().Before(until):", "case !time.Now().Before(until) && fs.opts.OnFull == nil:"),
+		one("a failed write does not trip the hole", "engine/internal/hole/hole.go",
+			"_, err := f.File.Write(p)\n\t\tf.fs.Trip(err)", "_, _ = f.File.Write(p)"),
+		one("a failed sync does not trip the hole", "engine/internal/hole/hole.go",
+			"func (f *file) SyncData() error { return f.fs.mutate(f.File.SyncData) }", "func (f *file) SyncData() error { _ = f.File.SyncData(); return nil }"),
+		one("the hole is not looked at before an answer", "engine/instance.go",
+			"if perr := i.err(); perr != nil {\n\t\treturn perr\n\t}\n\tif err != nil {\n\t\treturn i.translate(err)", "if err != nil {\n\t\treturn i.translate(err)"),
+		one("a failure of the disk ends the process", "engine/logger.go",
+			"l.fatal(fmt.Errorf(\"pebble: \"+format, args...))", "panic(fmt.Errorf(\"pebble: \"+format, args...))"),
+		one("a failed read is taken for damage", "sstable/reader.go",
+			"case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):", "default:"),
+
+		// Reads.
+		one("a read takes one unit too few", "sstable/reader.go",
+			"last := (off + int64(len(p)) - 1) / s.full", "last := (off + int64(len(p)) - 2) / s.full"),
+		one("a partial unit is read from its beginning", "sstable/reader.go",
+			"return copy(p, b.plain[skip:plain]), nil", "return copy(p, b.plain[:plain-int(skip)]), nil"),
+		one("a view sees later writes", "engine/view.go",
+			"v := &View{inst: i, reader: snap, snap: snap}", "v := &View{inst: i, reader: i.db, snap: snap}"),
+		one("a reverse scan skips its last entry", "engine/scan.go",
+			"case first && c.opts.Reverse:\n\t\t\tok = c.it.Last()", "case first && c.opts.Reverse:\n\t\t\tok = c.it.Last() && c.it.Prev()"),
+		one("a scan forgets an entry where its buffer ends", "engine/scan.go",
+			"first = false\n\t\tif !ok {", "if first = false; k == n-1 && ok {\n\t\t\tok = c.it.Next()\n\t\t}\n\t\tif !ok {"),
+	}
+}
