@@ -28,7 +28,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -57,10 +56,24 @@ type Fault struct {
 	Offset *int64 `json:"offset,omitempty"` // in the file, in bytes; nil where none applies
 }
 
-// Dir is the directory of the vectors.
-func Dir() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..", "testdata", "vectors")
+// Dir is the directory of the vectors, below the root of the module that holds
+// the working directory: a test runs in its package's.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(dir, "testdata", "vectors")
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			t.Fatal("the working directory is in no module")
+		}
+		dir = up
+	}
 }
 
 // Load reads all vectors of a format, in order of name. It fails where there
@@ -70,7 +83,7 @@ func Load[In, Out any](t testing.TB, format string) []Vector[In, Out] {
 	if !slices.Contains(Formats, format) {
 		t.Fatalf("%q is no format", format)
 	}
-	return load[In, Out](t, filepath.Join(Dir(), format))
+	return load[In, Out](t, filepath.Join(Dir(t), format))
 }
 
 func load[In, Out any](t testing.TB, dir string) []Vector[In, Out] {

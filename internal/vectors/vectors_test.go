@@ -25,7 +25,7 @@ const root = "../.."
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	require.True(t, slices.IsSorted(Formats))
-	entries, err := os.ReadDir(Dir())
+	entries, err := os.ReadDir(Dir(t))
 	require.NoError(t, err)
 	var dirs []string
 	for _, e := range entries {
@@ -34,7 +34,7 @@ func TestFormats(t *testing.T) {
 		}
 	}
 	require.Equal(t, Formats, dirs)
-	readme, err := os.ReadFile(filepath.Join(Dir(), "README.md"))
+	readme, err := os.ReadFile(filepath.Join(Dir(t), "README.md"))
 	require.NoError(t, err)
 	for _, f := range Formats {
 		require.Contains(t, string(readme), "\n| `"+f+"` |")
@@ -70,13 +70,16 @@ func TestSections(t *testing.T) {
 // and nothing else.
 func TestMade(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		return // the full round does it, once
+	}
 	dir := t.TempDir()
 	cmd := exec.Command("go", "run", "-mod=readonly", "./testdata/vectors/make", dir)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	made := readTree(t, dir)
-	there := readTree(t, Dir())
+	there := readTree(t, Dir(t))
 	require.NotEmpty(t, made)
 	for name, b := range made {
 		require.Equal(t, b, there[name], "%s is not what the program makes", name)

@@ -1,12 +1,14 @@
 package sealfs
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
@@ -199,4 +201,39 @@ func FuzzName(f *testing.F) {
 			require.Zero(t, fn.number)
 		}
 	})
+}
+
+// FuzzEdits: whatever a MANIFEST holds, the search for its oldest log ends, and
+// finds what Pebble's own framing around one edit would have it find.
+func FuzzEdits(f *testing.F) {
+	comparer := append(uvarints(1, 7), "pebble!"...)
+	for _, edit := range [][]byte{
+		nil, uvarints(2, 5, 3, 9), append(comparer, uvarints(2, 1<<40, 3, 9)...), uvarints(3, 9), comparer, uvarints(1, 1<<64-1), {0xff, 0xff},
+	} {
+		f.Add(edit)
+		f.Add(framed(f, edit, edit))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		minUnflushedLog(b)
+		log, ok := editLogNumber(b)
+		if len(b) > 1<<10 || len(b) == 0 {
+			return
+		}
+		require.Equal(t, log, minUnflushedLog(framed(t, b)))
+		if !ok {
+			require.Zero(t, log)
+		}
+	})
+}
+
+// framed writes edits as Pebble does.
+func framed(t testing.TB, edits ...[]byte) []byte {
+	var b bytes.Buffer
+	w := record.NewWriter(&b)
+	for _, e := range edits {
+		_, err := w.WriteRecord(e)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return b.Bytes()
 }
