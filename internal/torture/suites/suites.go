@@ -22,7 +22,8 @@ type Suite struct {
 	Package string
 	Run     string // as of go test
 	Race    bool
-	Env     []string // what raises the counts, in a long soak
+	Kind    verdict.Kind // of what it finds
+	Env     []string     // what raises the counts, in a long soak
 	// counts finds in the tests' log how much was done: a line's number is
 	// added to the count of its kind.
 	counts map[*regexp.Regexp]func(*verdict.Counts, int64)
@@ -43,15 +44,15 @@ func addCrashes(c *verdict.Counts, n int64)    { c.Crashes += n }
 // The suites there are.
 var (
 	Attack = Suite{
-		Package: "./engine", Run: "Attack", Env: []string{"COFRE_ATTACK_TRIES=100"}, attacks: true,
+		Package: "./engine", Run: "Attack", Kind: verdict.Wrong, Env: []string{"COFRE_ATTACK_TRIES=100"}, attacks: true,
 		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){tries: addTampers},
 	}
 	Pebble = Suite{
-		Package: "./engine/internal/sealfs", Run: "Pebble|Meta", Env: []string{"COFRE_META_SEEDS=8"},
+		Package: "./engine/internal/sealfs", Run: "Pebble|Meta", Kind: verdict.Wrong, Env: []string{"COFRE_META_SEEDS=8"},
 		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){ops: addOperations, cuts: addCrashes},
 	}
-	Leak        = Suite{Package: "./engine", Run: "NoPlaintext|OneKeyOneUse"}
-	Concurrency = Suite{Package: "./engine", Run: "Concurren|During|AfterClose|TestBatches$", Race: true}
+	Leak        = Suite{Package: "./engine", Run: "NoPlaintext|OneKeyOneUse", Kind: verdict.Leak}
+	Concurrency = Suite{Package: "./engine", Run: "Concurren|During|AfterClose|TestBatches$", Kind: verdict.Wrong, Race: true}
 )
 
 // A Result is what a suite has found.
@@ -114,6 +115,8 @@ func tree() (dir, reason string) {
 	}
 }
 
+var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: |^panic: |^fatal error: `)
+
 var ran = regexp.MustCompile(`(?m)^--- PASS: (\S+)`)
 
 // Do runs the suite once; long is with its counts raised.
@@ -142,7 +145,11 @@ func (s Suite) Do(ctx context.Context, long bool) Result {
 	passed := len(ran.FindAllString(out.String(), -1))
 	switch {
 	case err != nil:
-		r.Err = verdict.New(verdict.Broken, "go %q: %v\n%s", args, err, last(out.Bytes(), 6000))
+		kind := s.Kind
+		if !failed.Match(out.Bytes()) {
+			kind = verdict.Broken
+		}
+		r.Err = verdict.New(kind, "go %q: %v\n%s", args, err, last(out.Bytes(), 6000))
 	case passed == 0:
 		return Result{NotRun: fmt.Sprintf("no test of %s is called %s", s.Package, s.Run)}
 	default:
