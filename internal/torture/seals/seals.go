@@ -1,7 +1,8 @@
-// Package seals looks for a key or a nonce that is used twice. It is shown the
-// files of stores, of copies, crash states and recoveries, in any order and as
-// often as one likes, and needs no key for it: what is sealed twice under one
-// data key, or at one position, shows in the ciphertext.
+// Package seals looks for plaintext, and for a key or a nonce that is used
+// twice. It is shown the files of stores, of copies, crash states and
+// recoveries, in any order and as often as one likes, and needs no key for it:
+// what is sealed twice under one data key, or at one position, shows in the
+// ciphertext.
 package seals
 
 import (
@@ -31,6 +32,10 @@ type use struct {
 // A Ledger is all that was seen. The zero Ledger is empty. It is safe for
 // concurrent use.
 type Ledger struct {
+	// Canaries are what must be in no file and in no file's name: texts long
+	// enough to be there by no accident.
+	Canaries [][]byte
+
 	mu      sync.Mutex // guards all below
 	files   map[keyring.ID][keyring.WrappedKeyLen]byte
 	keys    map[[keyring.WrappedKeyLen]byte]keyring.ID
@@ -57,10 +62,23 @@ func (l *Ledger) fault(format string, args ...any) {
 	l.faults = append(l.faults, fmt.Sprintf(format, args...))
 }
 
+// Look looks for canaries alone: in files of which a power cut may have left
+// anything.
+func (l *Ledger) Look(name string, b []byte) {
+	for _, c := range l.Canaries {
+		if bytes.Contains(b, c) || bytes.Contains([]byte(name), c) {
+			l.mu.Lock()
+			l.fault("%s has %q in the clear", name, c)
+			l.mu.Unlock()
+		}
+	}
+}
+
 // Take takes every whole seal of a file in. A file without a header has none.
 // The file may still grow, but it must be as its writer left it: a power cut
 // that tore a frame looks like one that was sealed twice.
 func (l *Ledger) Take(name string, b []byte) {
+	l.Look(name, b)
 	h, err := keyring.ParseHeader(b)
 	if err != nil {
 		return

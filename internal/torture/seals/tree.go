@@ -51,7 +51,8 @@ func read(fs vfs.FS, path string) ([]byte, error) {
 // something that the power cut has taken.
 func (l *Ledger) Recovered(before, after map[string][]byte) {
 	old := make(map[keyring.ID]int)
-	for _, b := range before {
+	for name, b := range before {
+		l.Look(name, b)
 		if id, ok := fileID(b); ok {
 			old[id] = max(old[id], len(b))
 		}
