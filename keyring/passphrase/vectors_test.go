@@ -27,6 +27,9 @@ func TestVectors(t *testing.T) {
 		if b, err := parseBlob(v.In.Wrap); err == nil && b.cost.KDF == Argon2id && fips140.Enforced() {
 			continue
 		}
+		if testing.Short() && v.Error != nil && v.Error.Class == "ErrKeyDenied" {
+			continue // what is denied is not remembered, and pays again
+		}
 		k := keys[string(v.In.Passphrase)]
 		if k == nil {
 			var err error

@@ -63,7 +63,7 @@ func manifestNotes(s *set) {
 	valid("come-and-gone", "What is gone leaves the map after the note's entries have entered it.", func(n *vectors.ManifestNoteOut) {
 		n.Entries, n.Gone = []vectors.MapEntry{sst}, []vectors.MapKey{sst.MapKey}
 	})
-	valid("typical", "All at once.", typical)
+	valid("typical", "A note may have entries, a log and what is gone at once.", typical)
 	g.valid("gone-none", "Bit 1 may be set with a count of 0.", vectors.ManifestNoteIn{Note: cat(uint8(2), uint32(0), segment(noSegment), uint32(0))},
 		vectors.ManifestNoteOut{Entries: []vectors.MapEntry{}, Log: noSegment, Gone: []vectors.MapKey{}})
 
@@ -227,7 +227,7 @@ func tableMetadata(s *set) {
 	}
 	bad("nothing", "There is no version 0, which a missing one reads as.", "ErrVersion", nil)
 	bad("version-0", "There is no version 0.", "ErrVersion", put(b, 0, uint8(0)))
-	bad("version-2", "An unknown version is refused as that.", "ErrVersion", put(b, 0, uint8(2)))
+	bad("version-2", "An unknown version is refused as an unknown version.", "ErrVersion", put(b, 0, uint8(2)))
 	bad("cut", "Metadata that is cut does not parse.", "ErrFormat", b[:len(b)-1])
 	bad("cut-head", "What stands before the snapshots is whole.", "ErrFormat", b[:21])
 	bad("appended", "No byte is left over.", "ErrFormat", cat(b, uint8(0)))
@@ -273,15 +273,15 @@ func names(s *set) {
 	ignored("beyond-64-bits", "A number that does not fit into 64 bits is none.", "99999999999999999999.sst")
 	ignored("log-of-words", "A name with a hyphen is a part of a log only between numbers.", "x-1.log")
 	bad := func(name, rule, file string) { g.invalid(name, rule, "ErrForeign", -1, vectors.NameIn{Name: file}) }
-	bad("short", "Pebble reads fewer digits too: refused.", "7.sst")
-	bad("long", "Pebble reads more zeros too: refused.", "0000007.sst")
-	bad("short-blob", "So it is with a blob file.", "7.blob")
-	bad("short-log", "So it is with a log.", "12.log")
-	bad("short-manifest", "So it is with a MANIFEST.", "MANIFEST-1")
-	bad("short-options", "So it is with OPTIONS.", "OPTIONS-3")
-	bad("short-temporary", "So it is with temporary OPTIONS.", "temporary.3.dbtmp")
+	bad("short", "A number has at least six digits: Pebble would read fewer too, so they are refused.", "7.sst")
+	bad("long", "A number of six digits or more has no zeros before it: Pebble would read them too, so they are refused.", "0000007.sst")
+	bad("short-blob", "A blob file has the one name that Pebble gives it: fewer digits are refused.", "7.blob")
+	bad("short-log", "A log has the one name that Pebble gives it: fewer digits are refused.", "12.log")
+	bad("short-manifest", "A MANIFEST has the one name that Pebble gives it: fewer digits are refused.", "MANIFEST-1")
+	bad("short-options", "OPTIONS have the one name that Pebble gives them: fewer digits are refused.", "OPTIONS-3")
+	bad("short-temporary", "Temporary OPTIONS have the one name that Pebble gives them: fewer digits are refused.", "temporary.3.dbtmp")
 	bad("number-above", "A number above 2^56 is refused.", "72057594037927937.sst")
 	bad("number-64-bits", "The highest number of 64 bits is refused.", "18446744073709551615.log")
-	bad("part", "n-n.log would be replayed as a part of a log.", "000012-001.log")
-	bad("part-short", "So would any digits.", "12-1.log")
+	bad("part", "n-n.log, which Pebble would replay as a part of a log, is refused.", "000012-001.log")
+	bad("part-short", "n-n.log is refused whatever the number of digits.", "12-1.log")
 }

@@ -69,7 +69,7 @@ func passphrases(s *set) {
 	blob("cut", "A wrap that was cut does not parse.", "ErrFormat", p[:118])
 	blob("appended", "No byte follows a wrap.", "ErrFormat", cat(p, uint8(0)))
 	blob("format-0", "There is no format 0.", "ErrVersion", put(p, 0, uint8(0)))
-	blob("format-2", "An unknown format is refused as that.", "ErrVersion", put(p, 0, uint8(2)))
+	blob("format-2", "An unknown format is refused as an unknown version.", "ErrVersion", put(p, 0, uint8(2)))
 	blob("derivation-0", "There is no derivation 0.", "ErrFormat", put(p, 1, uint8(0)))
 	blob("derivation-3", "There is no derivation 3.", "ErrFormat", put(p, 1, uint8(3)))
 	atCost := func(name, rule string, w []byte, c cost) {
@@ -89,7 +89,7 @@ func passphrases(s *set) {
 	atCost("pbkdf2-p", "PBKDF2 has no lanes.", p, cost{2, 600000, 0, 1})
 	atCost("downgraded", "A cost of Argon2id is none of PBKDF2: changing the derivation alone does not cheapen it.", a, cost{2, 3, 65536, 4})
 	bad("wrong-passphrase", "A wrong passphrase shows in the check value, and is denied.", "ErrKeyDenied", in("Correct horse battery staple", p, c))
-	bad("wrong-passphrase-argon2id", "So it is with Argon2id.", "ErrKeyDenied", in("Correct horse battery staple", a, c))
+	bad("wrong-passphrase-argon2id", "A wrong passphrase is denied under Argon2id too.", "ErrKeyDenied", in("Correct horse battery staple", a, c))
 	blob("check", "The check value is compared.", "ErrKeyDenied", flip(p, 27))
 	blob("check-end", "The check value is compared whole.", "ErrKeyDenied", flip(p, 42))
 	blob("salt", "The salt of the passphrase enters the key, so the check value differs.", "ErrKeyDenied", flip(p, 11))

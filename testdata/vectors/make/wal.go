@@ -230,13 +230,13 @@ func logs(s *set) {
 
 	g.add("attested-by-later", "A frame that is missing is corruption if a later frame of the file opens whose durable exceeds its index.",
 		in(base, flip(b, at(3)-1)), base.out(1), fault("ErrAuth", at(2)))
-	g.add("attested-zeroed", "So it is where the missing frame is zeros.",
+	g.add("attested-zeroed", "A frame of zeros that a later one attests is corruption.",
 		in(base, put(b, at(2), make([]byte, at(3)-at(2)))), base.out(1), fault("ErrAuth", at(2)))
-	g.add("attested-length", "So it is where the missing frame shows another length.",
+	g.add("attested-length", "A frame with a changed length that a later one attests is corruption.",
 		in(base, put(b, at(2)+16, uint32(21))), base.out(1), fault("ErrAuth", at(2)))
-	g.add("attested-index", "The index is additional data.", in(base, put(b, at(2)+8, uint64(9))), base.out(1), fault("ErrAuth", at(2)))
-	g.add("attested-nonce", "A changed nonce does not open.", in(base, flip(b, at(2)+20)), base.out(1), fault("ErrAuth", at(2)))
-	g.add("attested-tag", "A frame without the segment tag is missing.", in(base, flip(b, at(2))), base.out(1), fault("ErrAuth", at(2)))
+	g.add("attested-index", "The index is additional data: a frame that shows another one does not open.", in(base, put(b, at(2)+8, uint64(9))), base.out(1), fault("ErrAuth", at(2)))
+	g.add("attested-nonce", "A frame with a changed nonce that a later one attests is corruption.", in(base, flip(b, at(2)+20)), base.out(1), fault("ErrAuth", at(2)))
+	g.add("attested-tag", "A frame without the segment tag is missing, and corruption where a later one attests it.", in(base, flip(b, at(2))), base.out(1), fault("ErrAuth", at(2)))
 	g.add("swapped", "Two frames in each other's place are corruption, attested or not: no crash moves a frame.",
 		in(base, join(b[:at(5)], base.sealed[6], base.sealed[5])), base.out(4), fault("ErrAuth", at(5)))
 	g.add("duplicated", "A frame that stands twice is corruption.", in(base, base.file(base.sealed[6])), base.out(6), fault("ErrAuth", at(7)))
