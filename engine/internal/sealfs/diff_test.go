@@ -346,17 +346,18 @@ func (w *twin) readTable(name string) {
 		off += int64(m)
 	}
 	require.NoError(w.t, f.Close())
-	w.readInTurn(name, want)
+	w.readInTurn(name, want, 3000)
 }
 
-// readInTurn reads a file from its begin to its end, in pieces of any size.
-func (w *twin) readInTurn(name string, want []byte) {
+// readInTurn reads a file from its begin to its end, in pieces of any size up to
+// most.
+func (w *twin) readInTurn(name string, want []byte, most int) {
 	f, err := w.sealed.Open(name)
 	require.NoError(w.t, err)
 	require.NotEqual(w.t, vfs.InvalidFd, f.Fd())
 	var got []byte
 	for {
-		buf := make([]byte, 1+w.rng.IntN(3000))
+		buf := make([]byte, 1+w.rng.IntN(most))
 		n, err := f.Read(buf)
 		got = append(got, buf[:n]...)
 		if err == io.EOF {
@@ -368,7 +369,7 @@ func (w *twin) readInTurn(name string, want []byte) {
 	require.True(w.t, bytes.Equal(want, got), "%s, read in turn", name)
 }
 
-func (w *twin) readLog(name string) { w.readInTurn(name, readFile(w.t, w.plain, name)) }
+func (w *twin) readLog(name string) { w.readInTurn(name, readFile(w.t, w.plain, name), 3000) }
 
 func (w *twin) compareAll() {
 	w.list(twinDir)

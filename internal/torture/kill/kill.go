@@ -9,6 +9,7 @@ package kill
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -173,11 +174,17 @@ func (c *child) run(ctx context.Context, limit time.Duration) (ops int, killed b
 	case herr != nil:
 		return ops, killed, herr
 	case c.refusals && cmd.ProcessState.ExitCode() == refused:
+	case c.refusals && bytes.HasPrefix(errs, ownWakeup):
 	case werr != nil && !killed && ctx.Err() == nil:
 		return ops, false, verdict.New(verdict.Exit, "the child has ended by itself: %v\n%s", werr, errs)
 	}
 	return ops, killed, nil
 }
+
+// ownWakeup is what Go's runtime says where it cannot wake itself by a write to
+// a descriptor of its own, which no disk is behind: it ends the process. Where
+// strace makes that write fail, it is no more than a kill.
+var ownWakeup = []byte("runtime: netpollBreak write failed")
 
 // A tail keeps the first of what is written.
 type tail []byte

@@ -48,7 +48,7 @@ var sysFaults = []sysFault{
 }
 
 // tracedOps is how many operations a child does, if nothing fails.
-const tracedOps = 120
+const tracedOps = 80
 
 // tries is how often a child is run until the fault strikes: no two children
 // make the same calls.

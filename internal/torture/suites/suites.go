@@ -35,11 +35,13 @@ var (
 	tries = regexp.MustCompile(`(?m)\b([0-9]+) tries, must be\b`)
 	ops   = regexp.MustCompile(`(?m)\b([0-9]+) (?:operations|ops)\b`)
 	cuts  = regexp.MustCompile(`(?m)\b([0-9]+) crash(?:es)?\b`)
+	hits  = regexp.MustCompile(`(?m)\b([0-9]+) read errors injected\b`)
 )
 
 func addTampers(c *verdict.Counts, n int64)    { c.Tampers += n }
 func addOperations(c *verdict.Counts, n int64) { c.Operations += n }
 func addCrashes(c *verdict.Counts, n int64)    { c.Crashes += n }
+func addFaults(c *verdict.Counts, n int64)     { c.Faults += n }
 
 // The suites there are.
 var (
@@ -48,8 +50,8 @@ var (
 		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){tries: addTampers},
 	}
 	Pebble = Suite{
-		Package: "./engine/internal/sealfs", Run: "Pebble|Meta", Kind: verdict.Wrong, Env: []string{"COFRE_META_SEEDS=8"},
-		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){ops: addOperations, cuts: addCrashes},
+		Package: "./engine/internal/sealfs", Run: "Metamorphic|SameAsPlain", Kind: verdict.Wrong, Env: []string{"COFRE_META_SEEDS=12"},
+		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){ops: addOperations, cuts: addCrashes, hits: addFaults},
 	}
 	Leak        = Suite{Package: "./engine", Run: "NoPlaintext|OneKeyOneUse", Kind: verdict.Leak}
 	Concurrency = Suite{Package: "./engine", Run: "Concurren|During|AfterClose|TestBatches$", Kind: verdict.Wrong, Race: true}
