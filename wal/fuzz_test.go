@@ -45,6 +45,9 @@ func FuzzReader(f *testing.F) {
 		if v.Name == "base" {
 			bases[1] = goldenVector(f, v)
 		}
+		if len(v.In.File) > 8<<10 {
+			continue // a long seed is minimized for as long as the target runs
+		}
 		how, final := byte(fuzzVector), v.In.Final
 		if v.In.Attested > 0 {
 			how, final = how|fuzzAttested, v.In.Attested

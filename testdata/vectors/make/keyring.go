@@ -297,9 +297,6 @@ func keyrings(s *set) {
 	bad("store-metadata", "The store key has no metadata.", "ErrFormat", 40, base.with(func(r *ring) { r.storeKey = metadata }).encode())
 
 	g = g.in("docs/keyring-format.md#an-entry")
-	bad = func(name, rule, class string, offset int, b []byte) {
-		g.invalid(name, rule, class, offset, in(base, b))
-	}
 	malformed := func(name, rule string, change func(*entry)) {
 		r := versions.with(func(r *ring) { change(&r.entries[0]) })
 		g.invalid(name, rule, "ErrFormat", r.offset(0), in(r, r.encode()))

@@ -202,9 +202,6 @@ func logs(s *set) {
 
 	// Where a log ends.
 	g = g.in("docs/format.md#where-a-log-ends")
-	bad = func(name, rule, class string, offset int, b []byte) {
-		g.invalid(name, rule, class, offset, in(base, b))
-	}
 	ends := func(name, rule string, n int, b []byte, torn bool) {
 		g.valid(name, rule, in(base, b), dropped(base.out(n), b, torn))
 	}
@@ -257,6 +254,13 @@ func logs(s *set) {
 		stuffed = cat(stuffed, f.segmentTag(), uint64(7), uint32(21), content(29))
 	}
 	ends("stuffed", "Many segment tags with possible lengths are opened, to no avail.", 6, base.file(stuffed), true)
+
+	stuffed = nil
+	for i := range 2700 {
+		stuffed = cat(stuffed, f.segmentTag(), uint64(7), uint32((2700-i)*20-20-28))
+	}
+	g.add("stuffed-beyond-bound", "What is opened in search of later frames is bounded: tags for more than 64 MiB and 16 times the bytes searched are corruption.",
+		in(base, base.file(stuffed)), base.out(6), fault("ErrAuth", -1))
 
 	// What other files say.
 	told := func(name, rule string, attested, final uint64, b []byte, out *vectors.WALOut, f *vectors.Fault) {
