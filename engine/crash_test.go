@@ -476,3 +476,26 @@ func TestCrashAtEveryChange(t *testing.T) {
 	c.crash("the end")
 	checkAll(t, root, seed, c.stop(), 3)
 }
+
+// TestNewParents makes a store in a directory whose parents are missing, and
+// cuts the power: the store is there, with all directories on the way to it.
+func TestNewParents(t *testing.T) {
+	t.Parallel()
+	mem, root := vfs.NewCrashableMem(), newMemRoot("parents")
+	opts := crashOptions(root, mem)
+	s, err := Open(t.Context(), crashDir, opts)
+	require.NoError(t, err)
+	tab, err := s.CreateTable(t.Context(), "clinic.patients", TableOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.Put([]byte("k"), []byte("v"), nil))
+	opts.FS, opts.Mode = mem.CrashClone(vfs.CrashCloneCfg{}), MustExist
+	require.NoError(t, s.Close())
+	s, err = Open(t.Context(), crashDir, opts)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	tab, err = s.Table("clinic.patients")
+	require.NoError(t, err)
+	v, err := tab.Get([]byte("k"))
+	require.NoError(t, err)
+	require.Equal(t, "v", string(v))
+}

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -234,6 +236,84 @@ func TestCreateAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, tab.Put(key, nil, nil))
 	requireVerified(t, s)
+}
+
+// tableDirs are the directories of tables that a disk has.
+func tableDirs(t *testing.T, fs vfs.FS) []string {
+	names, err := fs.List(fs.PathJoin(crashDir, tablesDir))
+	require.NoError(t, err)
+	return names
+}
+
+// TestFailedRemovalIsRemembered fails a creation, and the removal of what it
+// left: the next open removes it.
+func TestFailedRemovalIsRemembered(t *testing.T) {
+	t.Parallel()
+	q, s, _ := newFaulty(t, nil)
+	q.arm(fault{name: "no change", err: syscall.EIO, ops: "create remove"}, 3, true, s.path(tablesDir))
+	_, err := s.CreateTable(t.Context(), "fault.new", TableOptions{})
+	require.ErrorIs(t, err, syscall.EIO)
+	require.Len(t, tableDirs(t, q), 2)
+	again(t, q, s, true)
+	require.Len(t, tableDirs(t, q), 1)
+}
+
+// TestRemovalIsDurable fails a creation, and cuts the power once what it left
+// is removed: the directory does not come back, for nobody would know of it.
+func TestRemovalIsDurable(t *testing.T) {
+	t.Parallel()
+	q, s, _ := newFaulty(t, nil)
+	q.arm(fault{name: "no creation", err: syscall.EIO, ops: "create"}, 3, true, s.path(tablesDir))
+	_, err := s.CreateTable(t.Context(), "fault.new", TableOptions{})
+	require.ErrorIs(t, err, syscall.EIO)
+	q.heal()
+	require.Len(t, tableDirs(t, q), 1)
+	require.Len(t, tableDirs(t, q.FS.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{})), 1)
+}
+
+// An openFiles counts the open handles on journals.
+type openFiles struct {
+	vfs.FS
+	n atomic.Int32
+}
+
+func (o *openFiles) Unwrap() vfs.FS { return o.FS }
+
+func (o *openFiles) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := o.FS.Create(name, c)
+	if err != nil || !strings.Contains(name, journalPrefix) {
+		return f, err
+	}
+	o.n.Add(1)
+	return &countedFile{File: f, o: o}, nil
+}
+
+type countedFile struct {
+	vfs.File
+	o *openFiles
+}
+
+func (f *countedFile) Close() error {
+	f.o.n.Add(-1)
+	return f.File.Close()
+}
+
+// TestFailedOpenClosesJournal fails an open after its journal was made.
+func TestFailedOpenClosesJournal(t *testing.T) {
+	t.Parallel()
+	o := &openFiles{FS: vfs.NewMem()}
+	opts := crashOptions(newMemRoot("journal"), o)
+	s, err := Open(t.Context(), crashDir, opts)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, o.n.Load())
+	tables := s.path(tablesDir)
+	require.NoError(t, s.Close())
+	require.NoError(t, o.RemoveAll(tables))
+	f, err := o.Create(tables, vfs.WriteCategoryUnspecified)
+	require.NoError(t, errors.Join(err, f.Close()))
+	_, err = Open(t.Context(), crashDir, opts)
+	require.ErrorIs(t, err, ErrCorruption)
+	require.Zero(t, o.n.Load())
 }
 
 // TestSnapshotAfterFailedOpen takes a snapshot where Pebble has opened without
