@@ -62,5 +62,6 @@ func TestParseTrace(t *testing.T) {
 		{"write", "11", 1, false, true},
 	}, calls)
 	require.Len(t, onlyOurs(calls), 3)
+	require.Equal(t, 1, startup(calls))
 	require.Equal(t, 2, injected(calls), "what fails elsewhere is no fault of the store's disk")
 }

@@ -73,6 +73,20 @@ func onlyOurs(calls []sysCall) (ours []sysCall) {
 	return ours
 }
 
+// startup is how many calls the first thread makes before any is on a file of
+// the store: those that load the program, which cannot begin if they fail.
+func startup(calls []sysCall) (n int) {
+	for _, c := range calls {
+		if c.ours {
+			break
+		}
+		if c.thread == calls[0].thread {
+			n++
+		}
+	}
+	return n
+}
+
 // injected counts the calls on files of the store that strace has made fail.
 func injected(calls []sysCall) (n int) {
 	for _, c := range onlyOurs(calls) {

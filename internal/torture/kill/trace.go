@@ -122,7 +122,8 @@ func (t *traced) do(ctx context.Context) (err error) {
 	if t.made = len(ours); t.made == 0 {
 		return nil
 	}
-	at := ours[t.rng.IntN(len(ours))].index
+	first := startup(calls) + 1
+	at := max(first, ours[t.rng.IntN(len(ours))].index)
 	for range tries {
 		inject := fmt.Sprintf(":error=%s:when=%d", t.fault.errors[t.rng.IntN(len(t.fault.errors))], at)
 		if t.rng.IntN(4) == 0 {
@@ -136,7 +137,7 @@ func (t *traced) do(ctx context.Context) (err error) {
 			t.struck++
 			return nil
 		}
-		at = 1 + t.rng.IntN(at) // it was not reached
+		at = first + t.rng.IntN(at-first+1) // it was not reached
 	}
 	return nil
 }
