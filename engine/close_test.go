@@ -49,8 +49,8 @@ func TestCloseWaitsForCreate(t *testing.T) {
 	go func() { closed <- s.Close() }()
 	select {
 	case err := <-closed:
-		require.NoError(t, err)
-		t.Error("Close has not waited")
+		close(goOn)
+		t.Fatal("Close has not waited", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	close(goOn)

@@ -28,8 +28,10 @@ func TestViewClosesBesideRead(t *testing.T) {
 		defer v.mu.RUnlock()
 		return v.closed
 	}, 10*time.Second, time.Millisecond)
-	require.NotPanics(t, func() { _, err = v.inst.get(r, nil, key) })
-	v.leave()
+	func() {
+		defer v.leave()
+		require.NotPanics(t, func() { _, err = v.inst.get(r, nil, key) })
+	}()
 	require.NoError(t, errors.Join(err, <-closed))
 	_, err = v.Get(key)
 	require.ErrorIs(t, err, ErrClosed)
