@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,10 +63,12 @@ type recorder struct {
 	mu      sync.Mutex // guards all below
 	rng     *rand.Rand
 	moments []moment
+	// unsynced counts writes since the last sync, by path.
+	unsynced map[string]int
 }
 
 func record(fs *crashfs.FS, w *oracle.World, seed uint64, every int) *recorder {
-	r := &recorder{fs: fs, world: w, every: every, rng: rand.New(rand.NewPCG(seed, 2))}
+	r := &recorder{fs: fs, world: w, every: every, rng: rand.New(rand.NewPCG(seed, 2)), unsynced: make(map[string]int)}
 	r.on.Store(true)
 	fs.OnOp(r.after)
 	return r
@@ -78,17 +81,30 @@ func (r *recorder) after(n int, op crashfs.Op) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// What changes names is rare, and where most goes wrong.
-	rare := op.Kind != crashfs.OpWrite && op.Kind != crashfs.OpSync && op.Kind != crashfs.OpSyncData
-	if n%r.every != 0 && r.rng.IntN(4*r.every) != 0 && !(rare && r.rng.IntN(r.every) < 2) {
-		return
+	switch op.Kind {
+	case crashfs.OpWrite:
+		// Of several frames that are not synced a crash may keep the later ones.
+		if r.unsynced[op.Path]++; r.unsynced[op.Path] > 1 && strings.HasSuffix(op.Path, ".log") && r.rng.IntN(3) == 0 {
+			r.take(op.String(), crashfs.Reordered, crashfs.Sectors, crashfs.Torn, crashfs.Random)
+			return
+		}
+	case crashfs.OpSync, crashfs.OpSyncData:
+		delete(r.unsynced, op.Path)
+	case crashfs.OpPreallocate, crashfs.OpSyncTo, crashfs.OpSyncDir:
+	default:
+		// What changes names is rare, and where most goes wrong.
+		if r.rng.IntN(4) == 0 {
+			r.take(op.String(), crashfs.Names, crashfs.Reordered, crashfs.Ordered, crashfs.Random)
+			return
+		}
 	}
-	r.take(op.String())
+	if n%r.every == 0 || r.rng.IntN(4*r.every) == 0 {
+		r.take(op.String(), crashfs.Styles()...)
+	}
 }
 
-// take takes a moment; r.mu is held.
-func (r *recorder) take(op string) {
-	styles := crashfs.Styles()
+// take takes a moment, for a crash in one of the styles; r.mu is held.
+func (r *recorder) take(op string, styles ...crashfs.Style) {
 	m := moment{op: op, style: styles[r.rng.IntN(len(styles))], seed: r.rng.Uint64()}
 	m.world = r.world.Clone(func() { m.at = r.fs.Moment() })
 	r.moments = append(r.moments, m)
@@ -176,8 +192,10 @@ func write(e *work.Engine, table string, rng *rand.Rand, n int) error {
 			_ = model.Snapshot(table, name)
 		}
 	}
+	// A batch of more than 32 KiB is several frames of a log, of which a crash
+	// may keep any.
 	g := work.NewGen(rng, model, work.Mix{
-		Tables: []string{table}, NoSync: 65, Large: 200 << 10,
+		Tables: []string{table}, NoSync: 65, Large: 200 << 10, Often: 40,
 		Without: []string{"reopen", "crash", "get", "scan", "view", "closeview", "opensnapshot", "tables"},
 	})
 	for range n {

@@ -31,11 +31,11 @@ func mutants() []mutant {
 		one("the directory is not synced before its marker moves", "engine/internal/sealfs/dir.go",
 			"if err := fs.syncDir(d.path); err != nil {\n\t\treturn nil, err\n\t}\n\tf, err := fs.cfg.Base.Create", "f, err := fs.cfg.Base.Create"),
 		one("a snapshot leaves the log out", "engine/snapshot.go",
-			"i.db.Checkpoint(dir, pebble.WithFlushedWAL())", "i.db.Checkpoint(dir)"),
+			"i.db.Checkpoint(dir, pebble.WithFlushedWAL())", "i.db.Checkpoint(dir, []pebble.CheckpointOption(nil)...)"),
 
 		// Recovery.
 		one("a frame attests all before it, synced or not", "wal/writer.go",
-			"w.fill(note, p, durable, w.compress)", "w.fill(note, p, index, w.compress)"),
+			"w.fill(note, p, durable, w.compress)", "w.fill(note, p, max(durable, index), w.compress)"),
 		one("a valid frame behind a torn one is always corruption", "wal/tail.go",
 			"if p.durable > r.index {", "if p.durable > r.index || fault != nil {"),
 		one("what later frames attest does not count", "wal/tail.go",
@@ -80,7 +80,7 @@ func mutants() []mutant {
 
 		// Faults of the disk.
 		one("a full disk is swallowed after the wait", "engine/internal/diskfull/diskfull.go",
-			"return fmt.Errorf(\"%w: waited %v: %w\", ErrFull, fs.opts.Wait, err)", "return nil"),
+			"return fmt.Errorf(\"%w: waited %v: %w\", ErrFull, fs.opts.Wait, err)", "fs.opts.OnFull(fmt.Errorf(\"waited %v\", fs.opts.Wait))\n\t\t\treturn nil"),
 		one("a full disk is waited for without end", "engine/internal/diskfull/diskfull.go",
 			"case !time.Now().Before(until):", "case !time.Now().Before(until) && fs.opts.OnFull == nil:"),
 		one("a failed write does not trip the hole", "engine/internal/hole/hole.go",

@@ -11,6 +11,7 @@ import (
 type Mix struct {
 	Without []string // verbs
 	Large   int      // values up to so many bytes, now and then; 0 is 12 KiB
+	Often   int      // how often, of a thousand; 0 is 10
 	Tables  []string // names to use; nil is three
 	NoSync  int      // percent of writes that are not synced
 }
@@ -33,6 +34,9 @@ func NewGen(rng *rand.Rand, m *Model, mix Mix) *Gen {
 	}
 	if mix.Large == 0 {
 		mix.Large = 12 << 10
+	}
+	if mix.Often == 0 {
+		mix.Often = 10
 	}
 	g := &Gen{rng: rng, mix: mix, model: m}
 	for _, v := range verbs() {
@@ -131,7 +135,7 @@ func (g *Gen) value() string {
 		length = g.rng.IntN(100)
 	case n < 900:
 		length = g.rng.IntN(1500)
-	case n < 990:
+	case n < 1000-g.mix.Often:
 		length = g.rng.IntN(12 << 10)
 	default:
 		length = g.rng.IntN(g.mix.Large)
