@@ -294,9 +294,6 @@ func asInEngine(o *pebble.Options) {
 	values := o.Experimental.ValueSeparationPolicy()
 	values.TargetGarbageRatio = 1
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy { return values }
-	// So does the collection of statistics that an Open which fails leaves
-	// behind, unless the file cache lives on.
-	o.FileCache = pebble.NewFileCache(1, 100)
 	// An excise loses keys.
 	o.Experimental.EnableDeleteOnlyCompactionExcises = nil
 }
