@@ -11,6 +11,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
+
+	"github.com/cofredb/cofre/keyring"
 )
 
 // newHooked opens a store with one table on a disk that tells of its changes.
@@ -82,12 +84,20 @@ func TestNoUselessLogs(t *testing.T) {
 	requireVerified(t, s)
 }
 
-// TestVerifyAfterClose wants a closed store to say so, and not that it is well.
-func TestVerifyAfterClose(t *testing.T) {
+// TestCloseEndsVerify closes a store while it is verified: that is no proof that
+// it is well.
+func TestCloseEndsVerify(t *testing.T) {
 	t.Parallel()
-	_, s, _ := newHooked(t)
-	require.NoError(t, s.Close())
-	_, err := s.Verify(t.Context(), nil)
+	h, s, tab := newHooked(t)
+	require.NoError(t, tab.Close())
+	f, err := h.FS.Create(s.path(tablesDir, keyring.NewID().String()), vfs.WriteCategoryUnspecified)
+	require.NoError(t, errors.Join(err, f.Close()))
+	found := 0
+	_, err = s.Verify(t.Context(), func(Finding) {
+		found++
+		require.NoError(t, s.Close())
+	})
+	require.Equal(t, 1, found)
 	require.ErrorIs(t, err, ErrClosed)
 }
 

@@ -1,9 +1,12 @@
 package engine
 
 import (
-	"path"
+	"errors"
+	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,71 +14,102 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A quietFS waits, where Pebble writes its options, whether anything opens a
-// sorted file before. It does so only once what is replayed was flushed.
-type quietFS struct {
+// A listFS fails one listing of a table's directory. From then on, who opens a
+// sorted file waits until the table is open, or the store closed.
+type listFS struct {
 	vfs.FS
-	mu      sync.Mutex // guards all below
-	flushed bool
-	opened  chan struct{} // closed once a sorted file is opened after the flush
-	noisy   bool
+	tab    atomic.Pointer[Table]
+	closed chan struct{}
+
+	mu   sync.Mutex // guards all below
+	at   int        // which listing fails, from 1
+	seen int
 }
 
-func (q *quietFS) Unwrap() vfs.FS { return q.FS }
+func (l *listFS) Unwrap() vfs.FS { return l.FS }
 
-func (q *quietFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	q.mu.Lock()
-	flushed := q.flushed
-	q.flushed = flushed || strings.HasSuffix(name, ".sst")
-	q.mu.Unlock()
-	if flushed && strings.HasPrefix(path.Base(name), "temporary.") {
-		select {
-		case <-q.opened:
-			q.noisy = true
-		case <-time.After(100 * time.Millisecond):
+func (l *listFS) arm(at int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at = at
+}
+
+func (l *listFS) failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen >= l.at
+}
+
+func (l *listFS) List(dir string) ([]string, error) {
+	if tab := l.tab.Load(); tab != nil && dir == tab.dir {
+		l.mu.Lock()
+		l.seen++
+		hit := l.seen == l.at
+		l.mu.Unlock()
+		if hit {
+			return nil, syscall.EIO
 		}
 	}
-	return q.FS.Create(name, c)
+	return l.FS.List(dir)
 }
 
-func (q *quietFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	q.mu.Lock()
-	if q.flushed && strings.HasSuffix(name, ".sst") && q.opened != nil {
+func (l *listFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	for strings.HasSuffix(name, ".sst") && l.failed() && l.tab.Load().inst.Load() == nil {
 		select {
-		case <-q.opened:
-		default:
-			close(q.opened)
+		case <-l.closed:
+			return l.FS.Open(name, opts...)
+		case <-time.After(time.Millisecond):
 		}
 	}
-	q.mu.Unlock()
-	return q.FS.Open(name, opts...)
+	return l.FS.Open(name, opts...)
 }
 
-// TestReplayIsQuiet recovers a table from a crash. Until Pebble's Open can no
-// longer fail, nothing may run in the background: it would outlive an Open that
-// fails, and panic when the store has closed its files.
-func TestReplayIsQuiet(t *testing.T) {
+// TestFailedRecoveryLeavesNothing fails each listing of a table's directory
+// while it recovers from a crash. Pebble lists it last when it has flushed what
+// it replayed: what that flush begins in the background must not outlive an
+// open that fails, for it panics once the store has closed its files.
+func TestFailedRecoveryLeavesNothing(t *testing.T) {
 	t.Parallel()
 	mem, root := vfs.NewCrashableMem(), newMemRoot("replay")
 	s, err := Open(t.Context(), crashDir, crashOptions(root, mem))
 	require.NoError(t, err)
 	tab, err := s.CreateTable(t.Context(), "clinic.patients", TableOptions{})
 	require.NoError(t, err)
-	require.NoError(t, tab.Put(key, make([]byte, 100), nil))
-	require.NoError(t, tab.Flush())
+	for range 4 {
+		require.NoError(t, tab.Put(key, make([]byte, 100), nil))
+		require.NoError(t, tab.Flush())
+	}
 	require.NoError(t, tab.Put(key, make([]byte, 200), nil))
 	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
 	require.NoError(t, s.Close())
 
-	q := &quietFS{FS: crashed, opened: make(chan struct{})}
-	s, err = Open(t.Context(), crashDir, crashOptions(root, q))
-	require.NoError(t, err)
-	tab, err = s.Table("clinic.patients")
-	require.NoError(t, err)
-	v, err := tab.Get(key)
-	require.NoError(t, err)
-	require.Len(t, v, 200)
-	require.True(t, q.flushed, "nothing was replayed")
-	require.False(t, q.noisy, "a sorted file was opened before Open was through")
-	require.NoError(t, s.Close())
+	at := 1
+	for ; ; at++ {
+		l := &listFS{FS: crashed.CrashClone(vfs.CrashCloneCfg{}), closed: make(chan struct{}), at: at}
+		s, err := Open(t.Context(), crashDir, crashOptions(root, l))
+		require.NoError(t, err)
+		tab, err := s.Table("clinic.patients")
+		require.NoError(t, err)
+		l.tab.Store(tab)
+		_, err = tab.Get(key)
+		if !l.failed() {
+			l.arm(math.MaxInt) // closing lists, too
+			require.NoError(t, errors.Join(err, s.Close()))
+			break
+		}
+		if err != nil {
+			require.ErrorIs(t, err, syscall.EIO, "listing %d", at)
+		}
+		_ = within("close", s.Close) // of a table that failed
+		close(l.closed)
+
+		s, err = Open(t.Context(), crashDir, crashOptions(root, l))
+		require.NoError(t, err)
+		tab, err = s.Table("clinic.patients")
+		require.NoError(t, err)
+		v, err := tab.Get(key)
+		require.NoError(t, errors.Join(err, s.Close()))
+		require.Len(t, v, 200)
+	}
+	require.Greater(t, at, 4)
 }
