@@ -32,7 +32,7 @@ func TestTrace(t *testing.T) {
 		return
 	}
 	seed := rand.Uint64()
-	r := Trace{Seed: seed, Round: int(seed % uint64(len(sysFaults))), Runs: 3}
+	r := Trace{Seed: seed, Round: int(seed % uint64(len(sysFaults))), Runs: 2}
 	counts, err := r.Do(context.Background())
 	require.NoError(t, err, "%+v", r)
 	t.Logf("%+v: %+v", r, counts)

@@ -54,6 +54,9 @@ const tracedOps = 80
 // make the same calls.
 const tries = 4
 
+// lastCall is the highest number of a call that strace takes.
+const lastCall = 65535
+
 // NoTrace is why there is nothing to trace with; "" if there is.
 func NoTrace() string {
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -123,7 +126,7 @@ func (t *traced) do(ctx context.Context) (err error) {
 		return nil
 	}
 	first := startup(calls) + 1
-	at := max(first, ours[t.rng.IntN(len(ours))].index)
+	at := min(max(first, ours[t.rng.IntN(len(ours))].index), lastCall)
 	for range tries {
 		inject := fmt.Sprintf(":error=%s:when=%d", t.fault.errors[t.rng.IntN(len(t.fault.errors))], at)
 		if t.rng.IntN(4) == 0 {
