@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"math"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,4 +113,25 @@ func TestFailedRecoveryLeavesNothing(t *testing.T) {
 		require.Len(t, v, 200)
 	}
 	require.Greater(t, at, 4)
+}
+
+// TestReplayIsAnOpeningOfItsOwn counts Pebble's openings, each of which writes
+// its options: after a crash there is one that replays and does nothing else.
+func TestReplayIsAnOpeningOfItsOwn(t *testing.T) {
+	t.Parallel()
+	h, _, tab := newHooked(t)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	openings := 0
+	h.hook = func(op, p string) {
+		if op == "create" && strings.HasPrefix(path.Base(p), "temporary.") {
+			openings++
+		}
+	}
+	require.NoError(t, tab.Close())
+	_, err := tab.Get(key)
+	require.NoError(t, err)
+	require.Equal(t, 1, openings, "after a clean close")
+	tab.inst.Load().hole.Trip(syscall.EIO) // as good as a crash
+	require.NoError(t, tab.Reopen(t.Context()))
+	require.Equal(t, 3, openings)
 }
