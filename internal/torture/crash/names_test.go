@@ -95,7 +95,10 @@ func TestNames(t *testing.T) {
 	require.Greater(t, len(states), len(lived))
 	var g errgroup.Group
 	g.SetLimit(2)
-	for _, st := range states {
+	for i, st := range states {
+		if testing.Short() && i%4 != 0 {
+			continue
+		}
 		g.Go(func() error { return st.check(r) })
 	}
 	require.NoError(t, g.Wait())
