@@ -1,0 +1,111 @@
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/internal/torture/crashfs"
+	"github.com/cofredb/cofre/internal/torture/oracle"
+	"github.com/cofredb/cofre/internal/torture/verdict"
+	"github.com/cofredb/cofre/internal/torture/work"
+)
+
+// A base is the disk that scenarios begin with.
+type base struct {
+	at    *crashfs.Moment
+	world *oracle.World
+	seed  uint64
+}
+
+func options(fs *crashfs.FS) engine.Options {
+	return engine.Options{RootKey: work.NewRoot("fault"), FS: fs, IdleTimeout: -1, UnitSize: 256, MemoryBudget: 1 << 20, DiskFullWait: -1}
+}
+
+func newBase(seed uint64) (*base, error) {
+	b := &base{world: &oracle.World{}, seed: seed}
+	fs := crashfs.New(crashfs.Options{})
+	e := &work.Engine{Options: options(fs), World: b.world}
+	if err := e.Open(); err != nil {
+		return nil, err
+	}
+	rng := rand.New(rand.NewPCG(seed, 1))
+	for _, name := range []string{table, other} {
+		if err := e.Create(name); err != nil {
+			return nil, err
+		}
+		for range 40 {
+			if err := e.Write(name, someWrite(rng), true); err != nil {
+				return nil, err
+			}
+		}
+		if err := e.Snapshot(name, "before"); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.Close(); err != nil {
+		return nil, err
+	}
+	b.at = fs.Moment()
+	return b, nil
+}
+
+// someWrite is a random write on few keys.
+func someWrite(rng *rand.Rand) []oracle.Effect {
+	one := func() oracle.Effect {
+		k := fmt.Sprintf("k%02d", rng.IntN(40))
+		switch n := rng.IntN(10); {
+		case n < 7:
+			return oracle.Effect{Kind: oracle.Put, A: k, B: work.Value(rng.Uint64(), rng.IntN(1+rng.IntN(6000)))}
+		case n < 9:
+			return oracle.Effect{Kind: oracle.Delete, A: k}
+		}
+		return oracle.Effect{Kind: oracle.DeleteRange, A: k, B: k + "x"}
+	}
+	w := []oracle.Effect{one()}
+	if rng.IntN(4) == 0 {
+		w = append(w, one(), one(), one())
+	}
+	return w
+}
+
+// crash makes the base one that was not closed.
+func (b *base) crash() error {
+	t := b.try(way{}, nil)
+	if err := t.e.Open(); err != nil {
+		return err
+	}
+	for _, name := range []string{table, other} {
+		for range 12 {
+			if err := t.e.Write(name, someWrite(t.rng), true); err != nil {
+				return err
+			}
+		}
+	}
+	b.world = t.e.World.Clone(func() { b.at = t.fs.Moment() })
+	return t.e.Close()
+}
+
+// count runs a scenario without a fault: how many operations may fail.
+func (b *base) count(sc scenario, w way) (int, error) {
+	t := b.try(w, nil)
+	if err := t.prepare(sc); err != nil {
+		return 0, err
+	}
+	ops, reads := t.fs.Ops(), t.fs.Reads()
+	sc.run(t)
+	ops, reads = t.fs.Ops()-ops, t.fs.Reads()-reads
+	if len(t.errs) > 0 {
+		return 0, verdict.New(verdict.FalseAlarm, "%v", errors.Join(t.errs...))
+	}
+	if t.e.Store != nil {
+		if err := t.close(); err != nil {
+			return 0, verdict.New(verdict.FalseAlarm, "close: %v", err)
+		}
+	}
+	if w.fault == crashfs.ReadEIO {
+		return reads, nil
+	}
+	return ops, nil
+}

@@ -1,0 +1,56 @@
+package fault
+
+import ()
+
+// A scenario is what happens while a fault lies in wait.
+type scenario struct {
+	name string
+	shut bool // it opens the store itself
+	run  func(t *try)
+}
+
+func scenarios() []scenario {
+	return []scenario{
+		{"fill", false, func(t *try) {
+			t.write(table, 25)
+			t.call("flush", func() error { return t.s.Flush(table) })
+			t.write(table, 10)
+		}},
+		{"compaction", false, func(t *try) {
+			t.write(table, 10)
+			t.call("flush", func() error { return t.s.Flush(table) })
+			t.call("compact", func() error { return t.s.Compact(table, "", "") })
+			t.write(table, 3)
+		}},
+		{"snapshot", false, func(t *try) {
+			t.write(table, 3)
+			t.call("snapshot", func() error { return t.s.Snapshot(table, "meanwhile") })
+			t.write(table, 2)
+			t.call("drop snapshot", func() error { return t.s.DropSnapshot(table, "before") })
+		}},
+		{"create", false, func(t *try) {
+			if t.call("create", func() error { return t.s.Create(fresh) }) == nil {
+				t.write(fresh, 3)
+			}
+		}},
+		{"drop", false, func(t *try) {
+			t.write(table, 2)
+			t.call("drop", func() error { return t.s.Drop(table, true) })
+		}},
+		{"open", true, func(t *try) {
+			if t.open() == nil {
+				t.write(table, 2)
+			}
+		}},
+		{"recovery", true, func(t *try) {
+			if t.open() == nil {
+				t.call("read", func() error { _, err := t.e.Contents(table); return err })
+				t.write(table, 2)
+			}
+		}},
+		{"close", false, func(t *try) {
+			t.write(table, 4)
+			t.close()
+		}},
+	}
+}
