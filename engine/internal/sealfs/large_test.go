@@ -33,10 +33,14 @@ func TestLargeSameAsPlain(t *testing.T) {
 			w.sealed = newTable(t, unit).over(w.base)
 			require.NoError(t, w.plain.MkdirAll(twinDir, 0o755))
 			require.NoError(t, w.sealed.MkdirAll(twinDir, 0o755))
+			total := 3 << 20
+			if testing.Short() {
+				total = 1 << 20
+			}
 			borders := []int{4096, int(unit), plainUnit(unit)}
 			for _, kind := range []string{"%06d.sst", "%06d.blob", "%06d.log", "MANIFEST-%06d"} {
 				name := w.path(fmt.Sprintf(kind, w.number()))
-				w.writeLarge(name, borders, 3<<20)
+				w.writeLarge(name, borders, total)
 				if parseName(w.plain.PathBase(name)).class != classTable {
 					w.readInTurn(name, readFile(t, w.plain, name), 1<<20)
 					w.logs = append(w.logs, name)
@@ -73,7 +77,7 @@ func (w *twin) around(borders []int, most int) int {
 func (w *twin) writeLarge(name string, borders []int, total int) {
 	p, s := w.create(name)
 	for n := 0; n < total; {
-		b := make([]byte, w.around(borders, []int{8 << 10, 64 << 10, 5 << 20}[w.rng.IntN(3)]))
+		b := make([]byte, w.around(borders, []int{8 << 10, 64 << 10, 3 * total / 2}[w.rng.IntN(3)]))
 		for i := 0; i+8 <= len(b); i += 8 {
 			b[i], b[i+3], b[i+6] = byte(w.rng.Uint32()), byte(n+i), byte((n+i)>>8)
 		}

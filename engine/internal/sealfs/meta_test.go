@@ -142,10 +142,9 @@ func TestMetamorphic(t *testing.T) {
 			total[what] += n
 		}
 	}
-	if seeds == 0 {
-		return
+	if seeds < 2 {
+		return // one may be too little
 	}
-	// A few seeds never recycle; what a run of them must reach is more.
 	for _, what := range []string{"operations", "crashes", "recycled", "injected"} {
 		require.NotZero(t, total[what], "from seed %d on: nothing of this kind was done: %v", first, total)
 	}
@@ -153,7 +152,7 @@ func TestMetamorphic(t *testing.T) {
 
 // roundLimit is how long a seed may take. One takes a second; an error that
 // sticks is tried again for ever.
-const roundLimit = 30 * time.Second
+const roundLimit = 2 * time.Minute
 
 // summary is the line that a child logs of what it did.
 const summary = "%d operations, %d crashes, %d logs recycled, %d read errors injected"
@@ -162,7 +161,7 @@ const summary = "%d operations, %d crashes, %d logs recycled, %d read errors inj
 func metamorphicChild(t *testing.T, seed uint64) map[string]int {
 	ctx, cancel := context.WithTimeout(t.Context(), roundLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestMetamorphic$", "-test.v")
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestMetamorphic$", "-test.v", fmt.Sprint("-test.short=", testing.Short()))
 	cmd.Env = append(os.Environ(), fmt.Sprintf("COFRE_META_CHILD=%d", seed))
 	cmd.Dir = t.TempDir()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // and its stacks
@@ -188,7 +187,12 @@ func metamorphicChild(t *testing.T, seed uint64) map[string]int {
 }
 
 // metamorphicOps is how many operations each run has.
-const metamorphicOps = 3000
+func metamorphicOps() uint64 {
+	if testing.Short() {
+		return 1500
+	}
+	return 3000
+}
 
 // A metaRun is a run of the suite.
 type metaRun struct {
@@ -205,7 +209,7 @@ type metaGroup struct {
 // metaGroups are what a seed runs.
 var metaGroups = []metaGroup{
 	{runs: []metaRun{{}, {unit: 64}, {unit: 256}, {unit: 2048}, {unit: 4096}}},
-	{without: notBorne, runs: []metaRun{{}, {64, 0.002}, {512, 0.002}, {4096, 0.002}}},
+	{without: notBorne, runs: []metaRun{{}, {64, 0.005}, {512, 0.005}, {4096, 0.005}}},
 }
 
 // notBorne are operations that do not go with reads that fail.
@@ -234,7 +238,7 @@ func metamorphicRound(t *testing.T, seed uint64) {
 		if g.without != nil {
 			cfg = cfg.WithOpWeight(metamorphic.OpReaderGet, 400) // for the iterators
 		}
-		ops := metamorphic.GenerateOps(rng, metamorphicOps, metamorphic.TestkeysKeyFormat, cfg)
+		ops := metamorphic.GenerateOps(rng, metamorphicOps(), metamorphic.TestkeysKeyFormat, cfg)
 		var histories []string
 		for i, r := range g.runs {
 			opt := &sealed{t: t, strikes: newStrikes(seed+uint64(i), r.rate)}
