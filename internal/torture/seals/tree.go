@@ -58,9 +58,9 @@ func (l *Ledger) Recovered(before, after map[string][]byte) {
 		}
 	}
 	for name, b := range after {
-		id, _ := fileID(b)
+		id, sealed := fileID(b)
 		was, ok := old[id]
-		if !ok {
+		if !sealed || !ok {
 			l.Take(name, b)
 		} else if len(b) > was {
 			l.mu.Lock()
