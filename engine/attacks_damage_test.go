@@ -16,14 +16,6 @@ import (
 	"github.com/cofredb/cofre/keyring"
 )
 
-// A rewrite of a blob that meets a block that does not open panics in Pebble
-// v2.1.7, in a goroutine that nobody can catch.
-func TestNoBlobIsRewritten(t *testing.T) {
-	t.Parallel()
-	o := new(Store).pebbleOptions(&metadata{separateFrom: 1})
-	require.GreaterOrEqual(t, o.Experimental.ValueSeparationPolicy().TargetGarbageRatio, 1.0)
-}
-
 // TestDamageLetsCompactionsRest damages a file that Pebble wants to compact.
 // Pebble would begin again at once, for ever, and never come to a compaction
 // that is asked for.
