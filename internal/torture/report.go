@@ -19,6 +19,20 @@ func (r *row) fewest() string {
 	return fmt.Sprintf("%d rows, %d of them with 100 tries or more, the fewest with %d", len(counts), len(counts)-hundred, counts[0])
 }
 
+const legend = `
+A row of the attack matrix is made at random places of a store that was closed cleanly
+(clean), of one that crashed with writes only in its log (crashed), and of one that
+crashed after long use (deep).
+
+What must come of it: O, an error when store or table opens; OR, an error there or when
+what was hit is read; S, when the snapshot opens or is read; O/P, an error at open or an
+exact prefix of the writes; -, no error and nothing lost; O/-, either; X, an error or an
+older state, as the threat model says. What verify must find is checked beside it.
+
+What came of it: where the error came, "unread" where verify alone sees what no read
+touches, P and X as above, and "as must be" where the row says which state is right.
+`
+
 // markdown is the summary and a table of what came of each attack.
 func (s *summary) markdown() string {
 	var b strings.Builder
@@ -30,6 +44,7 @@ func (s *summary) markdown() string {
 		if len(r.Attacks) == 0 {
 			continue
 		}
+		b.WriteString(legend)
 		b.WriteString("\n| attack | store | tries | must be | came out as |\n|---|---|---|---|---|\n")
 		list := slices.SortedFunc(slices.Values(r.Attacks), func(x, y attempts) int {
 			return strings.Compare(x.Row+" "+x.Store, y.Row+" "+y.Store)

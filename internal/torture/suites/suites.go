@@ -77,7 +77,7 @@ type Attempts struct {
 
 var (
 	rowLine = regexp.MustCompile(`row ("(?:[^"\\]|\\.)*"), (\w+): ([0-9]+) tries, must be (.*), came out as map\[(.*)\]`)
-	word    = regexp.MustCompile(`(\S+):([0-9]+)`)
+	word    = regexp.MustCompile(`([^:]+):([0-9]+) ?`)
 )
 
 func attempts(log string) (all []Attempts) {
