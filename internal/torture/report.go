@@ -33,10 +33,10 @@ What came of it: where the error came, "unread" where verify alone sees what no 
 touches, P and X as above, and "as must be" where the row says which state is right.
 `
 
-// markdown is the summary and a table of what came of each attack.
+// markdown is a page with the summary and a table of what came of each attack.
 func (s *summary) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "```\n%s```\n", s)
+	fmt.Fprintf(&b, "# A soak\n\n    go run ./internal/torture -for %s -seed %d\n\n```\n%s```\n", s.Limit, s.Seed, s)
 	for _, v := range s.Violations {
 		fmt.Fprintf(&b, "\n%s", v)
 	}

@@ -59,7 +59,7 @@ func (s *soak) run(ctx context.Context) *summary {
 		})
 	}
 	wg.Wait()
-	return &summary{Seed: s.seed, For: time.Since(start).Round(time.Second).String(), Rows: s.rows, Violations: s.bad}
+	return &summary{Seed: s.seed, Limit: s.limit.String(), For: time.Since(start).Round(time.Second).String(), Rows: s.rows, Violations: s.bad}
 }
 
 // pick chooses the family that has had the least of its share of the time.

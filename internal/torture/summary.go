@@ -12,7 +12,8 @@ import (
 // A summary is what a soak did and found.
 type summary struct {
 	Seed       uint64      `json:"seed"`
-	For        string      `json:"for"`
+	Limit      string      `json:"limit"` // what -for was
+	For        string      `json:"for"`   // how long it took
 	Rows       []*row      `json:"families"`
 	Violations []violation `json:"violations"`
 }
