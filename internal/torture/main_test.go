@@ -62,6 +62,22 @@ func TestSoakViolation(t *testing.T) {
 	require.Contains(t, lines[1], "crash")
 }
 
+// TestReport adds up attempts of several rounds and writes a line for each.
+func TestReport(t *testing.T) {
+	t.Parallel()
+	r := &row{Family: "attack"}
+	for range 2 {
+		r.attempted([]attempts{
+			{Row: "b", Store: "clean", Must: "O", Tries: 60, Came: map[string]int{"open": 60}},
+			{Row: "a", Store: "crashed", Must: "O/P", Tries: 7, Came: map[string]int{"open": 4, "P": 3}},
+		})
+	}
+	require.Equal(t, "2 rows, 1 of them with 100 tries or more, the fewest with 14", r.fewest())
+	page := (&summary{Seed: 4, Limit: "5m0s", Rows: []*row{r}}).markdown()
+	require.Contains(t, page, "-for 5m0s -seed 4\n")
+	require.Contains(t, page, "| a | crashed | 14 | O/P | P 6, open 8 |\n| b | clean | 120 | O | open 120 |\n")
+}
+
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	list, err := choose("crash,leak")
