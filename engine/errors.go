@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -82,7 +81,7 @@ func (p *poisoned) Unwrap() error        { return p.cause }
 
 // isFull tells whether a failure was for want of space.
 func isFull(err error) bool {
-	return errors.Is(err, ErrDiskFull) || errors.Is(err, syscall.ENOSPC)
+	return errors.Is(err, ErrDiskFull) || diskfull.NoSpace(err)
 }
 
 // inaccessible marks errors of root keys that lock a table.

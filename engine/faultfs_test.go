@@ -8,9 +8,11 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
 )
 
 // A fault is a way in which a change to the disk fails.
@@ -178,5 +180,25 @@ func within(what string, f func() error) error {
 	case <-deadline.C:
 		buf := make([]byte, 1<<20)
 		return fmt.Errorf("%s hangs\n%s", what, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// TestQuota fails changes for a quota that is used up, which is a full disk to
+// the table: it can be read. Where a sync failed, nobody knows what of the write
+// is there.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	for op, want := range map[string]error{"write": ErrDiskFull, "sync": ErrPoisoned} {
+		q, s, tab := newFaulty(t, func(o *Options) { o.DiskFullWait = time.Millisecond })
+		require.NoError(t, tab.Put(key, []byte("before"), nil))
+		q.arm(fault{name: "EDQUOT", err: syscall.EDQUOT, ops: op}, 1, true, "")
+		require.ErrorIs(t, tab.Put([]byte("refused"), nil, nil), want, op)
+		v, err := tab.Get(key)
+		require.NoError(t, err, op)
+		require.Equal(t, "before", string(v))
+		q.heal()
+		require.NoError(t, tab.Reopen(t.Context()))
+		require.NoError(t, tab.Put(key, []byte("after"), nil), op)
+		requireVerified(t, s)
 	}
 }

@@ -26,6 +26,12 @@ import (
 // ErrFull says that the disk stayed full past the deadline.
 var ErrFull = errors.New("no space left on the disk")
 
+// NoSpace tells whether an operation failed for want of space: the disk's, or
+// what a quota leaves of it.
+func NoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
 // retryEvery is how often an operation that waits for space tries again.
 const retryEvery = 50 * time.Millisecond
 
@@ -73,7 +79,7 @@ func (fs *FS) Unwrap() vfs.FS { return fs.FS }
 // retry runs op until it no longer fails for want of space.
 func (fs *FS) retry(op func() error) error {
 	err := op()
-	if err == nil || !errors.Is(err, syscall.ENOSPC) {
+	if err == nil || !NoSpace(err) {
 		return err
 	}
 	fs.mu.Lock()
@@ -94,7 +100,7 @@ func (fs *FS) retry(op func() error) error {
 		case err == nil:
 			fs.spaceFound()
 			return nil
-		case !errors.Is(err, syscall.ENOSPC):
+		case !NoSpace(err):
 			return err
 		case !time.Now().Before(until):
 			// The deadline stays: what comes after does not wait again.

@@ -2,6 +2,7 @@ package diskfull
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"sync"
@@ -17,10 +18,11 @@ import (
 // A smallDisk has room for so many bytes.
 type smallDisk struct {
 	vfs.FS
-	mu     sync.Mutex
-	room   int
-	silent bool // a write that does not fit is short without an error
-	tries  atomic.Int64
+	mu      sync.Mutex
+	room    int
+	refusal error // of a write that does not fit; nil: ENOSPC
+	silent  bool  // a write that does not fit is short without an error
+	tries   atomic.Int64
 }
 
 func (d *smallDisk) set(room int) {
@@ -49,7 +51,7 @@ func (f *smallFile) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	if n < len(p) && !f.d.silent {
-		return n, syscall.ENOSPC
+		return n, cmp.Or[error](f.d.refusal, syscall.ENOSPC)
 	}
 	return n, nil
 }
@@ -128,6 +130,24 @@ func TestOneWaitForAll(t *testing.T) {
 		require.ErrorIs(t, err, ErrFull)
 	}
 	require.Less(t, time.Since(start), 4*wait)
+}
+
+// TestQuota wants a quota that is used up to be waited for like a full disk.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	var d *smallDisk
+	told := 0
+	d, f := newSmall(t, 5, Options{Wait: time.Minute, OnFull: func(err error) {
+		require.ErrorIs(t, err, syscall.EDQUOT)
+		told++
+		d.set(100)
+	}})
+	d.refusal = syscall.EDQUOT
+	n, err := f.Write([]byte("hello, world"))
+	require.NoError(t, err)
+	require.Equal(t, 12, n)
+	require.Equal(t, "hello, world", content(t, d))
+	require.Equal(t, 1, told)
 }
 
 func TestOtherErrorsPass(t *testing.T) {
