@@ -6,6 +6,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +63,42 @@ func TestCloseWaitsForCreate(t *testing.T) {
 	require.Nil(t, m.tab.inst.Load(), "the table is still open")
 }
 
+// TestCloseWaitsForClose closes a store that another is closing: it is closed for
+// both.
+func TestCloseWaitsForClose(t *testing.T) {
+	t.Parallel()
+	h, s, _ := newHooked(t)
+	var once sync.Once
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	h.hook = func(string, string) { once.Do(func() { close(begun); <-goOn }) }
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- s.Close() }()
+	<-begun
+	go func() { second <- s.Close() }()
+	select {
+	case err := <-second:
+		close(goOn)
+		t.Fatal("the second Close has not waited", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(goOn)
+	for _, c := range []chan error{first, second} {
+		require.NoError(t, within("close", func() error { return <-c }))
+	}
+}
+
+// TestCloseAgain closes a store a second time: a failure is not forgotten.
+func TestCloseAgain(t *testing.T) {
+	t.Parallel()
+	q, s, tab := newFaulty(t, nil)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	q.arm(faultEIO, 1, true, "")
+	err := s.Close()
+	require.ErrorIs(t, err, syscall.EIO)
+	q.heal()
+	require.Equal(t, err, s.Close())
+}
+
 // TestNoUselessLogs closes a table that Pebble keeps old logs of, to use them
 // again: a table that is closed has none that nothing needs.
 func TestNoUselessLogs(t *testing.T) {
@@ -109,4 +147,73 @@ func TestJanitorWaitsForNobody(t *testing.T) {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	require.NoError(t, within("closeIfIdle", func() error { tab.closeIfIdle(); return nil }))
+}
+
+// TestCloseEndsCompaction closes a table while somebody waits for a compaction
+// that does not come: neither the close nor what comes after waits for it.
+func TestCloseEndsCompaction(t *testing.T) {
+	t.Parallel()
+	_, s, tab := newHooked(t)
+	s.scheduler.mu.Lock()
+	s.scheduler.limit = 0 // nobody gets a permission
+	s.scheduler.mu.Unlock()
+	for range 2 {
+		require.NoError(t, tab.Put([]byte("k"), nil, nil))
+		require.NoError(t, tab.Flush())
+	}
+	compacted := make(chan error, 1)
+	go func() { compacted <- tab.Compact(context.Background(), nil, nil) }()
+	require.Eventually(t, func() bool {
+		c := &tab.inst.Load().compacting
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.waiting) == 1
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, within("close", tab.Close))
+	require.ErrorIs(t, within("compaction", func() error { return <-compacted }), ErrClosed)
+	require.NoError(t, within("write", func() error { return tab.Put([]byte("k"), nil, nil) }))
+}
+
+// TestVerifyReportUsesTable reads a table, and closes the store, from where
+// Verify reports a fault of it.
+func TestVerifyReportUsesTable(t *testing.T) {
+	t.Parallel()
+	_, s, tab := newHooked(t)
+	require.NoError(t, tab.Put([]byte("k"), nil, nil))
+	require.NoError(t, tab.Close())
+	f, err := s.fs.Create(s.fs.PathJoin(tab.dir, "000999.sst"), vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	reports := 0
+	require.NoError(t, within("verify", func() error {
+		_, err := s.Verify(context.Background(), func(Finding) {
+			reports++
+			_, err := tab.Get([]byte("k"))
+			require.NoError(t, err)
+		})
+		return err
+	}))
+	require.NotZero(t, reports)
+}
+
+// TestVerifyKeyring counts the keyring and its journal, and warns of what else
+// lies there.
+func TestVerifyKeyring(t *testing.T) {
+	t.Parallel()
+	_, s, _ := newHooked(t)
+	clean, err := s.Verify(t.Context(), func(f Finding) { t.Error(f) })
+	require.NoError(t, err)
+	for _, name := range []string{"KEYRING.tmp", "KEYRING-000001", journalPrefix + keyring.NewID().String()} {
+		f, err := s.fs.Create(s.path(keyringDir, name), vfs.WriteCategoryUnspecified)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		var found []Finding
+		rep, err := s.Verify(t.Context(), func(f Finding) { found = append(found, f) })
+		require.NoError(t, err)
+		require.Len(t, found, 1, name)
+		require.True(t, found[0].Warning)
+		require.Equal(t, "keyring/"+name, found[0].Path)
+		require.Equal(t, clean.Files, rep.Files)
+		require.NoError(t, s.fs.Remove(s.path(keyringDir, name)))
+	}
 }

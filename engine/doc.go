@@ -23,8 +23,10 @@
 // Bytes on disk that are not what was written are an error with file and
 // offset ([CorruptionError]), never a wrong value and never a silent loss:
 // changed, moved, cut, foreign and missing files are found at open, at read,
-// or by [Store.Verify]. A table that was closed cleanly must be found exactly
-// as it was left.
+// or by [Store.Verify], as far as another file attests them. A table that was
+// closed cleanly must be found exactly as it was left; of one that crashed,
+// whoever can write to the disk may take the newest log's last frames away
+// (docs/threat-model.md).
 //
 // A failed write to the disk never ends or hangs the process. The call fails;
 // the table is poisoned ([ErrPoisoned]) until [Table.Reopen], other tables go

@@ -69,17 +69,30 @@ type instance struct {
 type compacting struct {
 	mu      sync.Mutex
 	waiting map[chan error]struct{} // each of capacity 1; guarded by mu
+	stopped bool                    // the instance closes; guarded by mu
 }
 
 func (c *compacting) begin() chan error {
 	ch := make(chan error, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.stopped {
+		ch <- ErrClosed
+	}
 	if c.waiting == nil {
 		c.waiting = make(map[chan error]struct{})
 	}
 	c.waiting[ch] = struct{}{}
 	return ch
+}
+
+// stop ends the wait of those who asked: a close, and all who wait for it, must
+// not wait for a long compaction.
+func (c *compacting) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	c.failed(ErrClosed)
 }
 
 func (c *compacting) end(ch chan error) {
@@ -180,6 +193,7 @@ func (i *instance) close(seal func() error) error {
 		i.drainOnce.Do(func() { close(i.drained) })
 	}
 	i.stall.release()
+	i.compacting.stop()
 	<-i.drained
 	for x := range open {
 		x.interrupt()

@@ -83,6 +83,8 @@ type journal struct {
 	ring *keyring.Keyring
 	opts wal.Options
 
+	turn int64 // journalTurn, or what a test sets
+
 	mu     sync.Mutex
 	states map[keyring.ID]tableState // newest, of every table
 	file   vfs.File                  // nil if the store is read-only or closed
@@ -92,12 +94,21 @@ type journal struct {
 
 const journalPrefix = "JOURNAL-"
 
+// A journal longer than journalTurn bytes is followed by a new one before the
+// next record, so none is as long as maxJournal. Longer ones are malformed: a
+// file can be made longer at no cost, and all of it would be searched for the
+// log's end.
+const (
+	journalTurn = 16 << 20
+	maxJournal  = 1 << 30
+)
+
 func (j *journal) path(id keyring.ID) string { return j.fs.PathJoin(j.dir, journalPrefix+id.String()) }
 
 // openJournal reads the states of all tables and, unless readOnly, starts a
 // new journal.
 func openJournal(ctx context.Context, fs vfs.FS, dir string, ring *keyring.Keyring, opts wal.Options, readOnly bool) (*journal, error) {
-	j := &journal{fs: fs, dir: dir, ring: ring, opts: opts, states: make(map[keyring.ID]tableState)}
+	j := &journal{fs: fs, dir: dir, ring: ring, opts: opts, turn: journalTurn, states: make(map[keyring.ID]tableState)}
 	for _, t := range ring.Tables() {
 		b := ring.State(t.ID)
 		if len(b) == 0 {
@@ -131,6 +142,8 @@ func (j *journal) replay(id keyring.ID) error {
 		return err
 	case !fi.Mode().IsRegular():
 		return corrupt.New(corrupt.ErrForeign, name, -1, "is not a regular file: %s", fi.Mode().Type())
+	case fi.Size() > maxJournal:
+		return corrupt.New(corrupt.ErrFormat, name, -1, "%d bytes are more than a journal can have", fi.Size())
 	}
 	f, err := j.fs.Open(j.path(id))
 	if err != nil {
@@ -257,8 +270,11 @@ func (j *journal) state(id keyring.ID) (s tableState, ok bool) {
 	return s, ok
 }
 
-// record makes a table's state durable. A journal that failed is replaced by a
-// new one; if that fails too, the table does not open.
+// errTurn says that a journal is long enough.
+var errTurn = errors.New("the journal is full")
+
+// record makes a table's state durable. A journal that failed, or is long, is
+// replaced by a new one; if that fails, the table does not open.
 func (j *journal) record(ctx context.Context, id keyring.ID, s tableState) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -267,10 +283,13 @@ func (j *journal) record(ctx context.Context, id keyring.ID, s tableState) error
 	}
 	old, had := j.states[id]
 	j.states[id] = s
-	data := append(id[:len(id):len(id)], s.encode()...)
-	_, err := j.w.Write(data)
-	if err == nil {
-		err = j.w.Sync()
+	err := errTurn
+	if _, length := j.w.Committed(); length < j.turn {
+		data := append(id[:len(id):len(id)], s.encode()...)
+		_, err = j.w.Write(data)
+		if err == nil {
+			err = j.w.Sync()
+		}
 	}
 	if err != nil {
 		if rerr := j.rotate(ctx); rerr != nil {

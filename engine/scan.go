@@ -97,7 +97,7 @@ func (i *instance) newCursor(r pebble.Reader, opts ScanOptions) (*cursor, error)
 		c.left = opts.Limit
 	}
 	lower, upper := opts.bounds()
-	if lower != nil && upper != nil && string(lower) >= string(upper) {
+	if upper != nil && string(lower) >= string(upper) {
 		return c, nil
 	}
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})

@@ -179,18 +179,20 @@ func (s *scheduler) grant() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.granting = true
-	for s.grantOne() {
+	declined := make(map[*tableScheduler]bool)
+	for s.grantOne(declined) {
 	}
 	s.granting = false
 	s.idle.Broadcast()
 }
 
-// grantOne gives one permission to the table that needs it most; s.mu is held
-// on entry and exit, not meanwhile.
-func (s *scheduler) grantOne() bool {
+// grantOne gives one permission to the table that needs it most, and has not
+// declined one; false means that nobody takes any. s.mu is held on entry and
+// exit, not meanwhile.
+func (s *scheduler) grantOne(declined map[*tableScheduler]bool) bool {
 	var ask []*tableScheduler
 	for t := range s.tables {
-		if t.allowed() {
+		if t.allowed() && !declined[t] {
 			ask = append(ask, t)
 		}
 	}
@@ -214,8 +216,9 @@ func (s *scheduler) grantOne() bool {
 	if !ok {
 		best.running--
 		s.running--
+		declined[best] = true
 	}
-	return ok
+	return true
 }
 
 // more tells whether a needs to run before b.

@@ -536,8 +536,9 @@ func (t *Table) Flush() error {
 }
 
 // Compact rewrites the range into as few files as it needs; nil bounds are the
-// table's ends. It returns when it is done, with ctx's error, or with that of
-// any compaction of the table that fails meanwhile.
+// table's ends. It returns when it is done, with ctx's error, with that of any
+// compaction of the table that fails meanwhile, or with ErrClosed where the
+// table is closed before.
 func (t *Table) Compact(ctx context.Context, from, to []byte) error {
 	i, err := t.useForWriting()
 	if err != nil {

@@ -246,6 +246,17 @@ func TestKeysAndValues(t *testing.T) {
 	requireVerified(t, s)
 }
 
+// TestEmptyTo scans to a bound that no key is before.
+func TestEmptyTo(t *testing.T) {
+	t.Parallel()
+	tab := memTable(t, memStore(t, nil), "empty.to")
+	require.NoError(t, tab.Put([]byte("a"), nil, nil))
+	for _, from := range [][]byte{nil, {}, []byte("a")} {
+		require.Empty(t, collect(t, tab.Scan(ScanOptions{From: from, To: []byte{}})))
+		require.Len(t, collect(t, tab.Scan(ScanOptions{From: from})), 1)
+	}
+}
+
 // TestDeleteRange removes what its bounds say, also where they say nothing.
 func TestDeleteRange(t *testing.T) {
 	t.Parallel()

@@ -31,16 +31,24 @@ type VerifyReport struct {
 	Warnings int   `json:"warnings"`
 }
 
-// Verify reads and opens every byte of every file of the store, snapshots
-// included, and gives each fault to report as it is found. A table is closed
-// while its files are read, and its operations wait meanwhile. The error is
-// ctx's, or says why Verify could not go on; faults are not errors of Verify.
+// Verify reads and opens every byte of every sealed file of the store,
+// snapshots included, and gives the faults of each table to report when it is
+// through with the table. A table is closed while its files are read, and its
+// operations wait meanwhile; report may use it. The error is ctx's, or says
+// why Verify could not go on; faults are not errors of Verify.
 func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport, error) {
 	if s.isClosed() {
 		return nil, ErrClosed
 	}
-	v := &verifier{s: s, report: report}
-	walk(s.fs, s.path(keyringDir), func(_ string, size int64) { v.rep.Files++; v.rep.Bytes += size }) // read at open
+	v := &verifier{s: s}
+	tell := func() {
+		for _, f := range v.found {
+			report(f)
+		}
+		v.found = nil
+	}
+	defer tell()
+	v.keyring()
 	dirs := make(map[string]bool)
 	for _, info := range s.Tables() {
 		if err := ctx.Err(); err != nil {
@@ -50,6 +58,7 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 		if t, err := s.Table(info.Name); err == nil {
 			v.table(ctx, t)
 		}
+		tell()
 	}
 	names, err := s.fs.List(s.path(tablesDir))
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // of a table that is not there it is told above
@@ -65,7 +74,7 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 		return &v.rep, err
 	}
 	for _, n := range top {
-		if !slices.Contains([]string{lockName, keyringDir, tablesDir, ballastName}, n) {
+		if !slices.Contains([]string{lockName, keyringDir, tablesDir, ballastName, lostAndFound}, n) {
 			v.warn(s.path(n), "not a file of the store")
 		}
 	}
@@ -76,9 +85,25 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 }
 
 type verifier struct {
-	s      *Store
-	report func(Finding)
-	rep    VerifyReport
+	s     *Store
+	found []Finding // not reported yet
+	rep   VerifyReport
+}
+
+// keyring counts the keyring and the journal, which Open has read whole, and
+// warns of what else is in their directory.
+func (v *verifier) keyring() {
+	s := v.s
+	before := s.ring.FileName()
+	walk(s.fs, s.path(keyringDir), func(path string, size int64) {
+		switch s.fs.PathBase(path) {
+		case before, s.ring.FileName(), journalPrefix + s.ring.Journal().String(): // it may change meanwhile
+			v.rep.Files++
+			v.rep.Bytes += size
+		default:
+			v.warn(path, "not the keyring in force, nor its journal")
+		}
+	})
 }
 
 func (v *verifier) fault(path string, err error) {
@@ -93,12 +118,12 @@ func (v *verifier) fault(path string, err error) {
 		f.Class = ErrKeyInaccessible.Error()
 	}
 	v.rep.Faults++
-	v.report(f)
+	v.found = append(v.found, f)
 }
 
 func (v *verifier) warn(path, detail string) {
 	v.rep.Warnings++
-	v.report(Finding{Path: v.s.rel(path), Offset: -1, Class: "leftover", Detail: detail, Warning: true})
+	v.found = append(v.found, Finding{Path: v.s.rel(path), Offset: -1, Class: "leftover", Detail: detail, Warning: true})
 }
 
 // table verifies one table. The table is closed first: a clean close says

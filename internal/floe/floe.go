@@ -20,6 +20,8 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -210,6 +212,9 @@ func (m *Message) segmentSealer(position uint64) (aead.Sealer, error) {
 	}
 	return s, nil
 }
+
+// Format shows no key, whatever the verb.
+func (m *Message) Format(f fmt.State, _ rune) { io.WriteString(f, "floe.Message") }
 
 // Wipe overwrites the message key. Ciphers made from it live on until they
 // are collected.

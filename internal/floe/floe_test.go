@@ -3,6 +3,7 @@ package floe
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -185,6 +186,15 @@ func TestDerive(t *testing.T) {
 	c, err = r.DeriveBytes("OTHER:", 20)
 	require.NoError(t, err)
 	require.NotEqual(t, b, c)
+}
+
+// TestPrint shows a message in every way that fmt knows.
+func TestPrint(t *testing.T) {
+	t.Parallel()
+	m, _, _ := begin(t, Params{SegmentLen: unit})
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+		require.Equal(t, "floe.Message", fmt.Sprintf(verb, m))
+	}
 }
 
 // TestWipe: a wiped message neither seals nor opens, and derives nothing.

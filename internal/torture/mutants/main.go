@@ -36,8 +36,8 @@ func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	rows, err := r.run(ctx, only)
-	if err == nil && report != "" {
-		err = os.WriteFile(report, []byte(markdown(rows)), 0o644)
+	if report != "" {
+		err = errors.Join(err, os.WriteFile(report, []byte(markdown(rows)), 0o644))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
