@@ -328,3 +328,19 @@ func TestOpenSyncs(t *testing.T) {
 	again := mustOpen(t, mem.CrashClone(vfs.CrashCloneCfg{}), root)
 	require.Equal(t, ID{7}, again.Journal())
 }
+
+// TestTempIsDirectory finds a directory where the next generation is to be
+// written: an error that names it, and not one of the file system's.
+func TestTempIsDirectory(t *testing.T) {
+	t.Parallel()
+	root := newAnchoredRoot("a")
+	mem := prepared(t, root)
+	k, err := Open(t.Context(), testDir, []RootKey{root}, false, Options{FS: mem})
+	require.NoError(t, err)
+	require.NoError(t, mem.MkdirAll(mem.PathJoin(testDir, tempName, "below"), 0o700))
+	_, err = k.CreateTable(t.Context(), "a.new", root, nil)
+	var c *corrupt.Error
+	require.ErrorAs(t, err, &c)
+	require.Contains(t, c.Path, tempName)
+	require.NoError(t, k.Close())
+}

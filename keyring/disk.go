@@ -152,6 +152,12 @@ func (d *directory) replace(generation uint64, b []byte) error {
 
 // writeSynced creates a file; Create takes away what a crash has left there.
 func (d *directory) writeSynced(path string, b []byte) error {
+	switch fi, err := d.lstat(path); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case err == nil && fi.IsDir(): // it would not go
+		return corrupt.New(corrupt.ErrForeign, d.where(d.fs.PathBase(path)), -1, "is a directory")
+	}
 	f, err := d.fs.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err

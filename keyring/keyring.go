@@ -323,6 +323,9 @@ func (k *Keyring) StoreID() ID { return k.storeID }
 // Generation counts the changes of the keyring, from 1.
 func (k *Keyring) Generation() uint64 { return k.cur.Load().generation }
 
+// FileName is the name of the file in force, in the keyring's directory.
+func (k *Keyring) FileName() string { return fileName(k.Generation()) }
+
 // Roots are the URIs of the root keys that wrap the store key.
 func (k *Keyring) Roots() []string { return k.cur.Load().store.roots() }
 

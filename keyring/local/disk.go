@@ -117,6 +117,27 @@ func store(path string, kf *keyFile) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// mkdirAll makes a directory and those above it that are missing, and makes
+// their names durable: the keys are lost with any directory on the way to them.
+func mkdirAll(dir string, sync func(string) error) error {
+	var parents []string // each gets a new entry
+	for p := dir; ; p = filepath.Dir(p) {
+		if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) || filepath.Dir(p) == p {
+			break
+		}
+		parents = append(parents, filepath.Dir(p))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		if err := sync(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func writeSynced(path string, b []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

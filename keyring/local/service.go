@@ -245,7 +245,7 @@ func (s *Service) change(ctx context.Context, f func(*keyFile) (bool, error)) (e
 	if closed {
 		return keyring.ErrClosed
 	}
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+	if err := mkdirAll(filepath.Dir(s.path), syncDir); err != nil {
 		return classify(err)
 	}
 	release, err := lock(s.path + ".lock")
