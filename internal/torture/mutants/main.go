@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -30,12 +31,17 @@ func main() {
 	var only, report string
 	flag.DurationVar(&r.limit, "for", 2*time.Minute, "how long the harness may look for a fault")
 	flag.Uint64Var(&r.seed, "seed", uint64(time.Now().UnixNano()), "what its rounds are drawn from")
-	flag.StringVar(&only, "only", "", "mutants with this in their name")
+	flag.StringVar(&only, "only", "", "mutants with a name that this regular expression matches")
 	flag.StringVar(&report, "report", "", "write the table to this file")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	rows, err := r.run(ctx, only)
+	which, err := regexp.Compile(only)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutants: -only:", err)
+		os.Exit(2)
+	}
+	rows, err := r.run(ctx, which)
 	if report != "" {
 		err = errors.Join(err, os.WriteFile(report, []byte(markdown(rows)), 0o644))
 	}
@@ -58,7 +64,7 @@ type row struct {
 	took        time.Duration
 }
 
-func (r *runner) run(ctx context.Context, only string) ([]row, error) {
+func (r *runner) run(ctx context.Context, only *regexp.Regexp) ([]row, error) {
 	by, as, what, err := r.harness(ctx, "")
 	if err != nil {
 		return nil, err
@@ -70,7 +76,7 @@ func (r *runner) run(ctx context.Context, only string) ([]row, error) {
 	var rows []row
 	var missed []string
 	for _, m := range mutants() {
-		if !strings.Contains(m.name, only) {
+		if !only.MatchString(m.name) {
 			continue
 		}
 		c, err := r.try(ctx, m)
