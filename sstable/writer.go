@@ -24,7 +24,7 @@ type Writer struct {
 	// buf.sealed is what has been sealed and not written: the header at
 	// first, and whole segments. buf.plain is the segment being filled. Once
 	// full it stays until more follows, for the last one is sealed as final.
-	// nil once the file is finished or closed.
+	// nil once the file is finished, closed or aborted.
 	buf      *buffer
 	position uint64 // of the segment being filled
 
@@ -208,6 +208,21 @@ func (w *Writer) Close() error {
 	w.closed = true
 	w.drop()
 	w.closeErr = errors.Join(err, w.f.Close())
+	return w.closeErr
+}
+
+// Abort closes the file below and leaves the file unfinished: nothing more is
+// sealed or written, and keys and plaintext are forgotten. What was written does
+// not read as whole, unless Sync had finished it. It returns the error of closing,
+// as further calls and Close do; Write and Sync return the Writer's first error,
+// or ErrFinished.
+func (w *Writer) Abort() error {
+	if w.closed {
+		return w.closeErr
+	}
+	w.closed = true
+	w.drop()
+	w.closeErr = w.f.Close()
 	return w.closeErr
 }
 

@@ -201,3 +201,38 @@ func TestWriterForgets(t *testing.T) {
 		require.Equal(t, floe.ErrWiped, err)
 	}
 }
+
+// TestWriterAbort leaves a file as it is, and nothing of it in memory. It does
+// not run beside other tests, which would take the buffer from the pool.
+func TestWriterAbort(t *testing.T) {
+	f := newMemFile(nil)
+	w, err := NewWriter(f, testIdentity(), testKey(), Options{UnitSize: 64})
+	require.NoError(t, err)
+	_, err = w.Write(bytes.Repeat([]byte("secret"), 20))
+	require.NoError(t, err)
+	require.NoError(t, w.Flush())
+	written, plain := len(f.b), w.buf.plain
+	require.Contains(t, string(plain), "secret")
+	for range 2 {
+		require.NoError(t, w.Abort())
+	}
+	require.NoError(t, w.Close())
+	require.Equal(t, []string{"write", "close"}, f.ops)
+	require.Len(t, f.b, written)
+	require.Equal(t, make([]byte, len(plain)), plain)
+	require.Nil(t, w.buf)
+	_, err = w.msg.SealSegment(nil, nil, 0, true, new([floe.AADLen]byte))
+	require.ErrorIs(t, err, floe.ErrWiped)
+	_, err = w.Write([]byte("x"))
+	require.Equal(t, ErrFinished, err)
+	require.Equal(t, ErrFinished, w.Sync())
+	require.NoError(t, w.Flush())
+
+	f = newMemFile(nil)
+	f.failAt = 0
+	w, err = NewWriter(f, testIdentity(), testKey(), Options{})
+	require.NoError(t, err)
+	require.ErrorIs(t, w.Abort(), errInjected)
+	require.ErrorIs(t, w.Close(), errInjected)
+	require.Equal(t, []string{"close"}, f.ops)
+}

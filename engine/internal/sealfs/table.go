@@ -79,8 +79,8 @@ func (t *tableWriter) Close() error {
 	return nil
 }
 
-// Abort closes the file and leaves it unfinished.
-func (t *tableWriter) Abort() error { return t.File.Close() }
+// Abort closes the file, leaves it unfinished, and forgets its key.
+func (t *tableWriter) Abort() error { return t.w.Abort() }
 
 func (t *tableWriter) finish() {
 	t.d.finish(fileEntry{
