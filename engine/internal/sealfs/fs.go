@@ -35,6 +35,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -266,7 +267,8 @@ func (fs *FS) OpenReadWrite(name string, _ vfs.DiskWriteCategory, _ ...vfs.OpenO
 }
 
 // Link links a table under its own number, into a snapshot's directory. Under
-// another number the file would not open, so the caller is told to copy.
+// another number the file would not open, so the caller is told to copy; also
+// where the file system has no links, for a copy is a file of its own.
 func (fs *FS) Link(oldname, newname string) error {
 	od, ofn := fs.split(oldname)
 	nd, nfn := fs.split(newname)
@@ -278,10 +280,27 @@ func (fs *FS) Link(oldname, newname string) error {
 		return corrupt.New(corrupt.ErrForeign, fs.rel(oldname), -1, "the file map does not name it")
 	}
 	if err := fs.cfg.Base.Link(oldname, newname); err != nil {
+		if noLinks(err) {
+			return hole.ErrNoLink // bare: Pebble does not copy where permission is denied
+		}
 		return err
 	}
 	nd.finish(e)
 	return nil
+}
+
+// noLinks tells whether a file system, or the system above it, refuses a hard
+// link that it could never make: there are none, or no more of this file.
+func noLinks(err error) bool {
+	for _, e := range []error{
+		errors.ErrUnsupported, syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.ENOTSUP,
+		syscall.EPERM, syscall.EXDEV, syscall.EMLINK,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Remove removes a file. Before a marker goes, the directory is synced: Pebble
