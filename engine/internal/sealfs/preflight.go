@@ -25,16 +25,23 @@ import (
 // Without, it crashed, and what one file says of another must hold.
 //
 // Unless readOnly, it removes files that a crash left without a name, and
-// syncs the files that recovery will build on: after a kill (as opposed to a
-// power cut) their tails may be in the page cache only, and the next log will
-// name their length.
+// syncs what recovery will build on: after a kill (as opposed to a power cut)
+// the names and the tails of files may be in the page cache only, the next log
+// will name their length, and the caller may record which MANIFEST is in force.
 func (fs *FS) Preflight(path string, seal *Seal, readOnly bool) error {
 	p := &preflight{fs: fs, path: path, d: fs.dir(path), seal: seal, readOnly: readOnly}
 	if err := p.list(); err != nil {
 		return err
 	}
-	if seal != nil {
+	switch {
+	case seal != nil:
+		// The directory was synced before it was sealed.
 		if err := p.compare(); err != nil {
+			return err
+		}
+	case !readOnly:
+		// Behind the listing: what it has shown is durable from here on.
+		if err := fs.syncDir(path); err != nil {
 			return err
 		}
 	}
@@ -241,8 +248,11 @@ func (p *preflight) manifest() error {
 		if m.Number > fn.number {
 			return p.fault(corrupt.ErrRollback, base, "log %d names MANIFEST %d, the marker an older one", l.fn.number, m.Number)
 		}
-		if m.Number == fn.number && m.Frames >= e.attested {
-			e.fileID, e.attested = m.FileID, m.Frames
+		if m.Number == fn.number {
+			if !e.fileID.IsZero() && m.FileID != e.fileID {
+				return p.fault(corrupt.ErrForeign, l.name, "names file %s as MANIFEST %d, which was file %s", m.FileID, m.Number, e.fileID)
+			}
+			e.fileID, e.attested = m.FileID, max(e.attested, m.Frames)
 		}
 		if f := l.past.PebbleFormat; f > parseFormat(p.markers[markerFormat].value) {
 			return p.fault(corrupt.ErrRollback, "marker."+markerFormat, "log %d was written at format %d, the marker says %s",
@@ -272,6 +282,9 @@ func (p *preflight) manifest() error {
 		return err
 	}
 	defer r.Close()
+	if m := r.Past().Manifest; m.Number == floor.Number && !m.FileID.IsZero() && !floor.FileID.IsZero() && m.FileID != floor.FileID {
+		return p.fault(corrupt.ErrForeign, base, "follows file %s as MANIFEST %d, which was file %s", m.FileID, m.Number, floor.FileID)
+	}
 	edits, durable, err := p.readMap(r)
 	if err != nil {
 		return err
@@ -483,6 +496,9 @@ func (p *preflight) keepTail(l *peeked, end, dropped int64) error {
 	}
 	for _, n := range names {
 		if strings.HasPrefix(n, tailPrefix) {
+			if _, err := p.fs.regular(p.at(n)); err != nil {
+				return err
+			}
 			if err := p.fs.cfg.Base.Remove(p.at(n)); err != nil {
 				return err
 			}
