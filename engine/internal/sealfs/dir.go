@@ -277,12 +277,20 @@ func (d *dir) past() wal.Past {
 	return p
 }
 
-// synced notes that the directory's entries are durable.
-func (d *dir) synced() {
+// unsynced is the MANIFEST of a marker that a sync begun now makes durable.
+func (d *dir) unsynced() *wal.Segment {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.moved != nil {
-		d.named = *d.moved
+	return d.moved
+}
+
+// synced notes that the directory's entries are durable which were there when
+// unsynced gave m. A marker that was made since may not be.
+func (d *dir) synced(m *wal.Segment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m != nil && d.moved == m {
+		d.named = *m
 		d.moved = nil
 	}
 }
@@ -310,10 +318,11 @@ type dirFile struct {
 }
 
 func (f *dirFile) Sync() error {
+	m := f.d.unsynced()
 	if err := f.File.Sync(); err != nil {
 		return err
 	}
-	f.d.synced()
+	f.d.synced(m)
 	return nil
 }
 
