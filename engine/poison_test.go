@@ -182,6 +182,30 @@ func TestUncertainCreate(t *testing.T) {
 	requireVerified(t, s)
 }
 
+// TestUncertainCreateAgain tries again, in the same process, what failed so late:
+// the table that the next open finds is whole.
+func TestUncertainCreateAgain(t *testing.T) {
+	t.Parallel()
+	q, s, _ := newFaulty(t, nil)
+	q.arm(fault{name: "keyring sync", err: syscall.EIO, ops: "sync"}, 5, false, crashDir+"/keyring")
+	_, first := s.CreateTable(t.Context(), "fault.new", TableOptions{})
+	require.ErrorIs(t, first, keyring.ErrPoisoned)
+	dirs := tableDirs(t, q)
+	for range 2 {
+		_, err := s.CreateTable(t.Context(), "fault.new", TableOptions{})
+		require.ErrorIs(t, err, keyring.ErrPoisoned)
+		require.ErrorIs(t, err, syscall.EIO)
+		require.ElementsMatch(t, dirs, tableDirs(t, q))
+	}
+	s = again(t, q, s, false)
+	tab, err := s.Table("fault.new")
+	require.NoError(t, err)
+	_, err = tab.Get(key)
+	require.ErrorIs(t, err, ErrNotFound)
+	require.NoError(t, tab.Put(key, nil, nil))
+	requireVerified(t, s)
+}
+
 // TestUncertainDrop fails a drop so late that the next open finds it done: no
 // write may be acknowledged after it.
 func TestUncertainDrop(t *testing.T) {

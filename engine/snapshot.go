@@ -263,7 +263,7 @@ func (t *Table) closeIdleSnapshot(id keyring.ID) bool {
 }
 
 // removeUnlisted removes directories of snapshots that were never completed or
-// are dropped.
+// are dropped. One that it cannot remove keeps nobody from the table.
 func (t *Table) removeUnlisted(m *metadata) error {
 	if t.unsure.Load() {
 		return nil
@@ -274,9 +274,7 @@ func (t *Table) removeUnlisted(m *metadata) error {
 	}
 	for _, id := range ids {
 		if !m.has(id) {
-			if err := t.store.fs.RemoveAll(t.store.fs.PathJoin(t.dir, snapshotsDir, id)); err != nil {
-				return err
-			}
+			t.store.removeLeft(t.store.fs.PathJoin(t.dir, snapshotsDir, id))
 		}
 	}
 	return nil
@@ -298,15 +296,17 @@ func (t *Table) snapshotDirs() ([]string, error) {
 	}), nil
 }
 
-// snapshotNames are the names of the table's snapshots; where its key cannot
-// be had, the ids of what may be snapshots.
+// snapshotNames are the names of the table's snapshots; where nothing tells
+// them, as without its key, the ids of what may be snapshots. Whatever the
+// reason: a table that cannot be used can be dropped.
 func (t *Table) snapshotNames() ([]string, error) {
 	m, err := t.metadata(context.Background())
-	if errors.Is(err, ErrKeyInaccessible) {
-		return t.snapshotDirs()
+	if errors.Is(err, ErrClosed) {
+		return nil, err
 	}
 	if err != nil {
-		return nil, err
+		t.store.log.Warn("the names of the table's snapshots cannot be read", "table", t.id, "error", err)
+		return t.snapshotDirs()
 	}
 	var names []string
 	for _, s := range m.snapshots {

@@ -2,7 +2,10 @@ package engine
 
 import (
 	"errors"
+	"log/slog"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,6 +41,32 @@ func TestIdleSnapshotCloses(t *testing.T) {
 	idleSnapshot(t, tab)
 	tab.closeIfIdle()
 	require.Empty(t, tab.snaps)
+}
+
+// TestStuckSnapshot has a dropped snapshot whose directory cannot be removed: the
+// table opens, says so, and removes it when it can.
+func TestStuckSnapshot(t *testing.T) {
+	t.Parallel()
+	var log syncBuffer
+	q, s, tab := newFaulty(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	info, err := tab.Snapshot(t.Context(), "s")
+	require.NoError(t, err)
+	dir := tab.snapshotDir(info.ID)
+	q.arm(faultImmutable, 1, true, dir)
+	require.ErrorIs(t, tab.DropSnapshot(t.Context(), "s"), syscall.EPERM)
+	require.NotContains(t, string(log.bytes()), dir)
+	require.NoError(t, tab.Reopen(t.Context()))
+	_, err = tab.Get(key)
+	require.NoError(t, err)
+	require.Contains(t, string(log.bytes()), dir)
+	_, err = q.Stat(dir)
+	require.NoError(t, err)
+	requireVerified(t, s)
+	q.heal()
+	require.NoError(t, tab.Reopen(t.Context()))
+	_, err = q.Stat(dir)
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 // TestSnapshotOutlivesIdling looks for idle tables just before the name of a

@@ -49,8 +49,14 @@ type Store struct {
 	stop      chan struct{} // ends the janitor
 	janitor   sync.WaitGroup
 
-	// ringMu serializes what reads, changes and writes the keyring.
+	// ringMu serializes what reads, changes and writes the keyring. It guards
+	// unsure too.
 	ringMu sync.Mutex
+	// unsure are tables whose creation failed so late that it may have happened.
+	unsure map[keyring.ID]error
+
+	closing  sync.Once
+	closeErr error // set by closing
 
 	mu     sync.Mutex // guards all below
 	closed bool
@@ -67,7 +73,8 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, opts: opts, log: opts.Logger, tables: make(map[string]*Table), stop: make(chan struct{})}
+	s := &Store{dir: dir, opts: opts, log: opts.Logger, stop: make(chan struct{})}
+	s.tables, s.unsure = make(map[string]*Table), make(map[keyring.ID]error)
 	s.ballast = &ballast{fs: opts.FS, path: opts.FS.PathJoin(dir, ballastName), log: s.log}
 	s.fs = diskfull.New(opts.FS, diskfull.Options{Wait: opts.DiskFullWait, OnFull: s.ballast.release})
 	defer func() {
@@ -161,8 +168,24 @@ func (s *Store) exists() (bool, error) {
 	if slices.Contains(names, tablesDir) {
 		return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has tables and no keyring")
 	}
+	// What is made once there is a keyring says that there was one.
+	if slices.Contains(names, ballastName) {
+		return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has a file %s and no keyring", ballastName)
+	}
+	names, err = s.fs.List(s.path(keyringDir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, journalPrefix) {
+			return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has a file %s and no keyring", n)
+		}
+	}
 	return false, nil
 }
+
+// lostAndFound is in the topmost directory of some file systems.
+const lostAndFound = "lost+found"
 
 // checkEmpty keeps Open from making a store among other people's files.
 func (s *Store) checkEmpty() error {
@@ -172,7 +195,8 @@ func (s *Store) checkEmpty() error {
 	}
 	for _, n := range names {
 		switch n {
-		case lockName, keyringDir, tablesDir, ballastName: // left by a creation that did not finish
+		case lockName, keyringDir: // left by a creation that did not finish
+		case lostAndFound:
 		default:
 			return fmt.Errorf("%w: %s holds other files (%s)", ErrStoreNotFound, s.dir, clip(n))
 		}
@@ -254,7 +278,8 @@ func (s *Store) openJournal(ctx context.Context) (err error) {
 }
 
 // loadTables makes the handles, and ends what a crash left half done: tables
-// whose creation did not finish go, directories of dropped tables too.
+// whose creation did not finish go, directories of dropped tables too. What
+// cannot be removed keeps nobody from the other tables.
 func (s *Store) loadTables(ctx context.Context) error {
 	if err := s.checkDir(s.path(tablesDir)); err != nil {
 		return err
@@ -264,8 +289,11 @@ func (s *Store) loadTables(ctx context.Context) error {
 			if s.opts.Mode == ReadOnly {
 				continue
 			}
-			if err := s.forget(ctx, r.ID); err != nil {
-				return err
+			// While its files are there its entry stays, for the next open.
+			if s.removeLeft(s.path(tablesDir, r.ID.String())) {
+				if err := s.forget(ctx, r.ID); err != nil {
+					return err
+				}
 			}
 			continue
 		}
@@ -278,11 +306,21 @@ func (s *Store) loadTables(ctx context.Context) error {
 		return err
 	}
 	for _, t := range s.ring.Tombstones() {
-		if err := s.fs.RemoveAll(s.path(tablesDir, t.ID.String())); err != nil {
-			return err
-		}
+		s.removeLeft(s.path(tablesDir, t.ID.String()))
 	}
 	return nil
+}
+
+// removeLeft removes a directory that nothing needs, and tells whether it is
+// gone. A failure is worth a warning and no more: nobody reads what is left,
+// and the next open tries again.
+func (s *Store) removeLeft(dir string) bool {
+	err := s.fs.RemoveAll(dir)
+	if err != nil {
+		s.log.Warn("a directory that nothing needs cannot be removed: "+
+			"remove it, or let this process do so; the next open tries again", "dir", dir, "error", err)
+	}
+	return err == nil
 }
 
 // forget removes a table whose creation did not finish: its files, durably,
@@ -350,9 +388,11 @@ func (s *Store) Tables() []TableInfo {
 
 // CreateTable makes a table under a new table key, which its root key wraps.
 // The table is durable when the call returns; if it fails, nothing is left,
-// or what is left goes at the next open.
+// or what is left goes at the next open. After keyring.ErrPoisoned the next
+// open may find it made.
 //
-// Errors: ErrInvalidName, ErrTableExists, ErrReadOnly, ErrKeyInaccessible.
+// Errors: ErrInvalidName, ErrTableExists, ErrReadOnly, ErrKeyInaccessible,
+// keyring.ErrPoisoned.
 func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions) (*Table, error) {
 	if err := checkTableName(name); err != nil {
 		return nil, err
@@ -385,6 +425,9 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	// What an earlier call that failed could not remove is in the way.
 	for _, r := range s.ring.Tables() {
 		if r.Name == name && r.State == keyring.TableCreating {
+			if err := s.unsure[r.ID]; err != nil {
+				return nil, fmt.Errorf("only the next open of the store tells whether %s was created: %w", name, err)
+			}
 			if err := s.forget(ctx, r.ID); err != nil {
 				return nil, err
 			}
@@ -398,11 +441,13 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 		return nil, keyError(err)
 	}
 	t := s.newTable(name, keys.ID())
-	err = t.create(ctx, keys)
-	if err == nil {
+	if err = t.create(ctx, keys); err != nil {
+		keys.Wipe() // no instance has them that would
+	} else {
 		err = s.ring.FinishCreate(ctx, t.id)
 		if errors.Is(err, keyring.ErrPoisoned) {
 			// The next open of the store may find the table live: it stays.
+			s.unsure[t.id] = err
 			return nil, errors.Join(err, t.Close())
 		}
 	}
@@ -493,13 +538,15 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 }
 
 // Close closes all tables and the store. Views and scans that are still open
-// fail with ErrClosed from then on. Close is idempotent.
+// fail with ErrClosed from then on. Close is idempotent: each call returns when
+// the store is closed, and the same.
 func (s *Store) Close() error {
+	s.closing.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Store) close() error {
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
-	}
 	s.closed = true
 	s.mu.Unlock()
 	close(s.stop)
