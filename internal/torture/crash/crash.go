@@ -1,10 +1,13 @@
 // Package crash cuts the power under a busy store, at moments of every kind,
 // and holds what each crash may leave against the oracle: it must open, hold
 // what it must and nothing else, take writes, close, and verify. Recoveries
-// are cut off in turn.
+// are cut off in turn. The store has several lives; between them its process is
+// killed, or ends well: what a killed one has not synced, the next one sees,
+// and a power cut may still take.
 package crash
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cofredb/cofre/engine"
@@ -65,6 +69,17 @@ type recorder struct {
 	moments []moment
 	// unsynced counts writes since the last sync, by path.
 	unsynced map[string]int
+	// kill is called after so many more changes of names; nil is none.
+	kill func()
+	left int
+}
+
+// killAfter has kill called after n more changes of names: there most goes
+// wrong.
+func (r *recorder) killAfter(n int, kill func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left, r.kill = n, kill
 }
 
 func record(fs *crashfs.FS, w *oracle.World, seed uint64, every int) *recorder {
@@ -92,6 +107,9 @@ func (r *recorder) after(n int, op crashfs.Op) {
 		delete(r.unsynced, op.Path)
 	case crashfs.OpPreallocate, crashfs.OpSyncTo, crashfs.OpSyncDir:
 	default:
+		if r.left--; r.left == 0 && r.kill != nil {
+			r.kill()
+		}
 		// What changes names is rare, and where most goes wrong.
 		if r.rng.IntN(4) == 0 {
 			r.take(op.String(), crashfs.Names, crashfs.Reordered, crashfs.Ordered, crashfs.Random)
@@ -141,28 +159,11 @@ func (r *Run) Do(ctx context.Context) (verdict.Counts, error) {
 	world := &oracle.World{}
 	fs := crashfs.New(crashfs.Options{})
 	rec := record(fs, world, r.Seed, r.Every)
-	const lives = 2
-	for life := range lives {
-		e := &work.Engine{Options: r.options(fs), World: world}
-		if err := e.Open(); err != nil {
-			return counts, verdict.New(verdict.FalseAlarm, "open: %v", err)
+	for n := range lives {
+		if err := r.live(ctx, fs, world, rec, n); err != nil {
+			return counts, verdict.In(err, "crash, life %d", n)
 		}
-		var g errgroup.Group
-		for i, t := range tables {
-			g.Go(func() error {
-				own := &work.Engine{Options: e.Options, Table: t.opts, World: world}
-				own.Attach(e.Store)
-				return write(own, t.name, rand.New(rand.NewPCG(r.Seed, uint64(10*life+i))), r.Ops/lives)
-			})
-		}
-		err := g.Wait()
 		counts.Operations += int64(len(tables) * (r.Ops / lives))
-		if cerr := verdict.Within(callLimit, "close", e.Close); err == nil && cerr != nil {
-			err = verdict.New(verdict.FalseAlarm, "close: %v", cerr)
-		}
-		if err != nil {
-			return counts, verdict.In(err, "crash, workload")
-		}
 	}
 	moments := rec.stop()
 	for again := true; len(moments) > 0; again = false {
@@ -177,6 +178,64 @@ func (r *Run) Do(ctx context.Context) (verdict.Counts, error) {
 		return counts, verdict.New(verdict.Leak, "%d faults, first: %s", len(faults), faults[0])
 	}
 	return counts, nil
+}
+
+// lives is how many the store has.
+const lives = 3
+
+// live opens the store, holds it against the world, writes to it, and closes it
+// or has its process killed, at a random change of names.
+func (r *Run) live(ctx context.Context, fs *crashfs.FS, world *oracle.World, rec *recorder, n int) error {
+	rng := rand.New(rand.NewPCG(r.Seed, uint64(100+n)))
+	var killed atomic.Bool
+	e := &work.Engine{Options: r.options(fs), World: world}
+	if world.IsMade() {
+		e.Options.Mode = engine.MustExist
+	}
+	// A process that was killed does nothing to the disk any more.
+	e.Options.FS = errorfs.Wrap(e.Options.FS, errorfs.InjectorFunc(func(errorfs.Op) error {
+		if killed.Load() {
+			return errorfs.ErrInjected
+		}
+		return nil
+	}))
+	kill := n+1 < lives && rng.IntN(3) > 0
+	if kill {
+		rec.killAfter(1+rng.IntN(1+rng.IntN(150)), func() { killed.Store(true) })
+	}
+	err := verdict.Within(callLimit, "open", e.Open)
+	if err != nil && !killed.Load() {
+		return alarm("open", err)
+	}
+	if err == nil {
+		if err := world.Match(ctx, e); err != nil && !killed.Load() {
+			return err
+		}
+		var g errgroup.Group
+		for i, t := range tables {
+			g.Go(func() error {
+				own := &work.Engine{Options: e.Options, Table: t.opts, World: world}
+				own.Attach(e.Store)
+				err := write(own, t.name, rand.New(rand.NewPCG(r.Seed, uint64(10*n+i))), r.Ops/lives)
+				if killed.Load() {
+					return nil
+				}
+				return err
+			})
+		}
+		err = g.Wait()
+	}
+	if kill {
+		killed.Store(true)
+		err = nil
+	}
+	cerr := verdict.Within(callLimit, "close", e.Close)
+	if v := verdict.Of(cerr); v != nil && (!kill || v.Kind == verdict.Hang) {
+		cerr = alarm("close", cerr)
+	} else {
+		cerr = nil
+	}
+	return cmp.Or(err, cerr)
 }
 
 // write runs random operations on one table.
