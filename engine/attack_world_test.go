@@ -19,7 +19,7 @@ import (
 	"github.com/cofredb/cofre/internal/aead"
 )
 
-// A attackWorld is a store in some state, as files to copy, with all that it must
+// An attackWorld is a store in some state, as files to copy, with all that it must
 // hold. Attacks are made on copies.
 type attackWorld struct {
 	files  map[string][]byte // by path
@@ -33,7 +33,10 @@ type attackWorld struct {
 	unsynced     string
 	unsyncedFrom int64
 	// older are files of earlier moments of the same store, by moment and path.
-	older map[string]map[string][]byte
+	older  map[string]map[string][]byte
+	second *secondStore
+	// forks are what became of an earlier copy of the store, by what was done.
+	forks map[string]map[string][]byte
 }
 
 // worldTuning makes many small files of little data, worldUnit many units.
@@ -62,7 +65,7 @@ func (d *contentDigest) toggle(key string, value []byte) {
 	}
 }
 
-// A attackHistory is what was done to a table, and its content after each step: what
+// An attackHistory is what was done to a table, and its content after each step: what
 // is found later must be one of these contents.
 type attackHistory struct {
 	now    map[string][]byte
@@ -165,7 +168,7 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 	require.NoError(t, err)
 	_, err = s.CreateTable(ctx, rowsTable, TableOptions{SeparateValuesFrom: 1024})
 	require.NoError(t, err)
-	_, err = s.CreateTable(ctx, twinsTable, TableOptions{NoCompression: true})
+	_, err = s.CreateTable(ctx, twinsTable, TableOptions{NoCompression: true, SeparateValuesFrom: 1024})
 	require.NoError(t, err)
 	writers := func(s *Store) (rows, twins *attackWriter) {
 		for name, p := range map[string]**attackWriter{rowsTable: &rows, twinsTable: &twins} {
@@ -176,6 +179,7 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 		return rows, twins
 	}
 
+	w.second = newSecondStore(t, w, opts.tune)
 	for _, info := range s.Tables() {
 		w.ids[info.Name] = info.ID.String()
 	}
@@ -205,8 +209,15 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 		}
 		twins.flush()
 	}
+	for i := range 2 { // two blobs of a size
+		rows.put(rowKey(510+i), 2500, true)
+		rows.flush()
+		twins.put(fmt.Sprintf("e/%05d", i), 2500, true)
+		twins.flush()
+	}
 	require.NoError(t, s.Close())
 	w.older["closed once"] = readTree(t, live)
+	w.forks = newForks(t, w, opts.tune)
 
 	s, err = Open(ctx, live, opts)
 	require.NoError(t, err)
@@ -219,18 +230,26 @@ func newAttackWorlds(t testing.TB, suite aead.Suite) (clean, crashed, deep *atta
 	rows.delete(rowKey(301))
 	twins.put("d/00000", 100, true)
 	w.older["opened again"] = readTree(t, live)
+	twins.flush() // its MANIFEST goes on
+	twins.put("d/00000", 150, true)
 	require.NoError(t, s.Close())
 	clean = w.at(t, live, true)
 
 	gate := opts.FS.(*attackFS)
 	s, err = Open(ctx, live, opts)
 	require.NoError(t, err)
+	w.older["no table open"] = readTree(t, live)
 	rows, twins = writers(s)
 	for i := range 12 {
 		rows.put(rowKey(400+i), 100, true)
 	}
+	w.older["one table open"] = readTree(t, live)
 	twins.put("d/00001", 100, true)
 	w.older["opened again"] = readTree(t, live)
+	twins.flush()
+	for i := range 3 {
+		twins.put(fmt.Sprintf("d/%05d", 2+i), 100, true)
+	}
 	for i := range 12 {
 		rows.put(rowKey(420+i), 100+50*i, true)
 	}
@@ -291,7 +310,7 @@ func (w *attackWorld) settle(t testing.TB) {
 
 // at copies the store as it is now, with all that is known of it.
 func (w *attackWorld) at(t testing.TB, live string, clean bool) *attackWorld {
-	c := &attackWorld{files: readTree(t, live), clean: clean, root: w.root.clone(), suite: w.suite, tables: map[string]*attackHistory{}, ids: w.ids, older: cloneMap(w.older)}
+	c := &attackWorld{files: readTree(t, live), clean: clean, root: w.root.clone(), suite: w.suite, tables: map[string]*attackHistory{}, ids: w.ids, older: cloneMap(w.older), second: w.second, forks: w.forks}
 	for name, h := range w.tables {
 		n := *h
 		n.now, n.all, n.states, n.snapshots = cloneMap(h.now), cloneMap(h.all), cloneMap(h.states), cloneMap(h.snapshots)

@@ -18,13 +18,14 @@ func (v *victim) options() string {
 // directoryAttacks are rows of OPTIONS, markers' peers and whole directories.
 func directoryAttacks() []attack {
 	once := func(a attack) attack { a.tries = 3; return a }
-	return []attack{
-		once(everywhere("OPTIONS: deleted", mustNothing, func(v *victim) {
-			v.remove(v.options())
-		})),
+	return append(controlled(
 		everywhere("OPTIONS: bit flipped", mustOpenV, func(v *victim) {
 			v.flip(v.options(), 0, -1)
 		}),
+	),
+		once(everywhere("OPTIONS: deleted", mustNothing, func(v *victim) {
+			v.remove(v.options())
+		})),
 		everywhere("OPTIONS: cut", mustOpenV, func(v *victim) {
 			name := v.options()
 			v.cut(name, v.rng.IntN(len(v.read(name))))
@@ -83,7 +84,7 @@ func directoryAttacks() []attack {
 			v.w = v.w.without(twinsTable)
 			v.removeAll(tablesDir)
 		})),
-	}
+	)
 }
 
 // without is the world as if one table were not looked at.

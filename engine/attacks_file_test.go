@@ -101,11 +101,10 @@ func fileAttacks(pattern string) []attack {
 			v.offset = int64(keyring.HeaderLen + (i+1)*u.size)
 			v.write(name, u.b)
 		}),
-	),
-		row("a unit zeroed", mustReadV, func(v *victim) {
+		row("a unit zeroed but for its length", mustReadV, func(v *victim) {
 			name, u := v.pickUnits(pattern, 2)
 			i := v.rng.IntN(u.n - 1)
-			clear(u.at(i))
+			clear(u.at(i)[4:])
 			v.offset = int64(keyring.HeaderLen + i*u.size)
 			v.write(name, u.b)
 		}),
@@ -122,6 +121,14 @@ func fileAttacks(pattern string) []attack {
 				}
 			}
 			require.NotEqual(v.t, int64(-1), v.offset)
+			v.write(name, u.b)
+		}),
+	),
+		row("a unit zeroed", mustReadV, func(v *victim) {
+			name, u := v.pickUnits(pattern, 2)
+			i := v.rng.IntN(u.n - 1)
+			clear(u.at(i))
+			v.offset = int64(keyring.HeaderLen + i*u.size)
 			v.write(name, u.b)
 		}),
 		row("bit flipped in the header", mustReadV, func(v *victim) {
@@ -213,36 +220,58 @@ func (v *victim) swap(a, b string) {
 // cut shortens a file to n bytes.
 func (v *victim) cut(name string, n int) { v.write(name, v.read(name)[:n]) }
 
-// tableAttacks are rows of sorted files that need two of them.
-func tableAttacks() []attack {
+// pairAttacks are rows of files that are written once and need two of them.
+func pairAttacks(pattern string) []attack {
+	row := func(name string, tamper func(*victim)) attack {
+		return everywhere(pattern[2:]+": "+name, mustReadV, tamper)
+	}
+	// foreign is a file of the other table's.
+	foreign := func(v *victim) []byte {
+		names := v.glob(v.tableDir(theOther(v.table)) + "/" + pattern)
+		return v.read(names[v.rng.IntN(len(names))])
+	}
+	under := map[string]string{"*.sst": "*.blob", "*.blob": "*.sst"}[pattern]
 	return []attack{
-		everywhere("sst: two of the very same size swapped", mustReadV, func(v *victim) {
-			bySize := map[int]string{}
-			for _, name := range v.glob(v.tableDir(twinsTable) + "/*.sst") {
+		row("two of the very same size swapped", func(v *victim) {
+			bySize := map[int][]string{}
+			for _, name := range v.glob(v.tableDir(twinsTable) + "/" + pattern) {
 				n := len(v.read(name))
-				if other := bySize[n]; other != "" {
-					v.swap(other, name)
+				bySize[n] = append(bySize[n], name)
+				if same := bySize[n]; len(same) > 1 {
+					v.swap(same[0], same[1])
 					return
 				}
-				bySize[n] = name
 			}
 			v.t.Fatal("no two files of a size")
 		}),
-		everywhere("sst: of another table, under its number", mustReadV, func(v *victim) {
-			name := v.pick("*.sst")
-			foreign := v.glob(v.tableDir(theOther(v.table)) + "/*.sst")
-			v.write(name, v.read(foreign[v.rng.IntN(len(foreign))]))
+		row("two of different sizes swapped", func(v *victim) {
+			name := v.anyTable()
+			if pattern == "*.blob" {
+				name = rowsTable // the other's are of one size
+			}
+			names := v.glob(v.tableDir(name) + "/" + pattern)
+			v.rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+			for _, name := range names[1:] {
+				if len(v.read(name)) != len(v.read(names[0])) {
+					v.swap(names[0], name)
+					return
+				}
+			}
+			v.t.Fatal("all files are of a size")
 		}),
-		everywhere("sst: of another table, header made to fit", mustReadV, func(v *victim) {
-			name := v.pick("*.sst")
-			foreign := v.glob(v.tableDir(theOther(v.table)) + "/*.sst")
-			b, own := v.read(foreign[v.rng.IntN(len(foreign))]), v.read(name)
-			copy(b[:96], own[:96])
+		row("of another table, under its number", func(v *victim) {
+			v.write(v.pick(pattern), foreign(v))
+		}),
+		row("of another table, header made to fit", func(v *victim) {
+			name := v.pick(pattern)
+			b := foreign(v)
+			copy(b[:96], v.read(name))
 			v.write(name, b)
 		}),
-		everywhere("blob: under the name of a sorted file", mustReadV, func(v *victim) {
-			v.mark(v.glob(v.tableDir(rowsTable) + "/*.sst")[0])
-			v.write(v.paths[0], v.read(v.glob(v.tableDir(rowsTable) + "/*.blob")[0]))
+		row("under the name of a file of the other kind", func(v *victim) {
+			name := v.pick(under)
+			own := v.glob(v.tableDir(v.table) + "/" + pattern)
+			v.write(name, v.read(own[v.rng.IntN(len(own))]))
 		}),
 	}
 }

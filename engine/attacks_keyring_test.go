@@ -155,35 +155,49 @@ func keyringAttacks() []attack {
 	}
 }
 
-// journalAttacks hit the journal that a crash leaves.
-func journalAttacks() []attack {
-	row := func(name string, r requirement, tamper func(*victim, string)) attack {
-		return attack{name: "journal: " + name, crashed: r, deep: r, tamper: func(v *victim) {
-			names := v.glob(keyringDir + "/JOURNAL-*")
-			require.Len(v.t, names, 1)
-			v.mark(names[0])
-			tamper(v, names[0])
+// guttedAttacks take away what shows that there was a store, and open it as
+// one that may be made: it must never be an empty one.
+func guttedAttacks() []attack {
+	row := func(name string, clean bool, tamper func(*victim)) attack {
+		loose := requirement{verdict: failsOpen, loose: true, both: true}
+		a := attack{name: "gutted: " + name, crashed: loose, deep: loose, tries: 3, create: true, tamper: func(v *victim) {
+			v.mark(keyringDir)
+			v.table = rowsTable
+			tamper(v)
 		}}
+		if clean {
+			a.clean = loose
+		}
+		return a
 	}
-	// Without its last record the journal says that a table is still as it was
-	// closed; that it is not, shows in the table.
-	loose := requirement{verdict: failsOpen, loose: true, both: true}
+	noKeyring := func(v *victim) {
+		for _, n := range v.glob(keyringDir + "/KEYRING-*") {
+			v.remove(n)
+		}
+	}
 	return []attack{
-		row("bit flipped", loose, func(v *victim, name string) { v.lastOpened(); v.flip(name, 0, -1) }),
-		row("cut", loose, func(v *victim, name string) { v.lastOpened(); v.cut(name, v.rng.IntN(len(v.read(name)))) }),
-		row("deleted", mustOpenV, func(v *victim, name string) { v.remove(name) }),
-		row("frames replayed", mustOpenV, func(v *victim, name string) {
-			fs, b := v.frames(name), v.read(name)
-			f := fs[v.rng.IntN(len(fs))]
-			v.write(name, append(b, b[f.from:f.to]...))
+		row("no keyring", true, noKeyring),
+		row("no keyring directory", true, func(v *victim) { v.removeAll(keyringDir) }),
+		row("an empty keyring directory", true, func(v *victim) {
+			v.removeAll(keyringDir)
+			require.NoError(v.t, v.base.MkdirAll(v.path(keyringDir), 0o700))
 		}),
-		row("header changed", mustOpenV, func(v *victim, name string) { v.flip(name, 0, keyring.HeaderLen) }),
+		row("no tables", true, func(v *victim) { v.removeAll(tablesDir) }),
+		// Without the journal nothing tells it from a creation that did not end.
+		row("no keyring and no tables", false, func(v *victim) {
+			noKeyring(v)
+			v.removeAll(tablesDir)
+			v.write(ballastName, make([]byte, 100))
+			require.NotEmpty(v.t, v.glob(keyringDir+"/"+journalPrefix+"*"))
+		}),
+		row("no keyring, and empty tables", true, func(v *victim) {
+			noKeyring(v)
+			for _, n := range v.glob(tablesDir + "/*") {
+				v.removeAll(n)
+			}
+		}),
 	}
 }
-
-// lastOpened makes the table the victim whose state is the journal's last
-// record: the one that writers open last.
-func (v *victim) lastOpened() { v.table = twinsTable }
 
 // TestAttacksOnPassphraseCost lowers and raises the cost that a keyring says
 // its passphrase has.

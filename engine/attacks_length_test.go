@@ -48,14 +48,14 @@ func lengthAttacks() []attack {
 	lengths := []uint32{1 << 31, 1<<31 - 1, 1<<32 - 1, 1 << 30}
 	return []attack{
 		everywhere("unit size of 2^30 and more", mustReadV, func(v *victim) {
-			name := v.pick("*.sst")
+			name := v.pick([]string{"*.sst", "*.blob"}[v.rng.IntN(2)])
 			b := v.read(name)
 			binary.BigEndian.PutUint32(b[12:], lengths[v.rng.IntN(len(lengths))])
 			v.offset = 12
 			v.write(name, b)
 		}),
 		everywhere("unit size that is possible", mustReadV, func(v *victim) {
-			name := v.pick("*.sst")
+			name := v.pick([]string{"*.sst", "*.blob"}[v.rng.IntN(2)])
 			b := v.read(name)
 			binary.BigEndian.PutUint32(b[12:], []uint32{64, 1024, 1 << 20}[v.rng.IntN(3)])
 			v.offset = 12
@@ -73,6 +73,9 @@ func lengthAttacks() []attack {
 		{name: "a table of 2^40 bytes", disk: true, clean: mustReadV, crashed: mustReadV, deep: mustReadV, tries: 2, tamper: func(v *victim) {
 			v.stretch(v.pick("*.sst"))
 		}},
+		{name: "a blob file of 2^40 bytes", disk: true, clean: mustReadV, crashed: mustReadV, deep: mustReadV, tries: 2, tamper: func(v *victim) {
+			v.stretch(v.pick("*.blob"))
+		}},
 		{name: "a log of 2^40 bytes", disk: true, clean: mustOpenV, crashed: mustEither, deep: mustEither, tries: 2, tamper: func(v *victim) {
 			v.mark(v.lastLog(rowsTable))
 			v.stretch(v.paths[0])
@@ -80,6 +83,12 @@ func lengthAttacks() []attack {
 		{name: "a MANIFEST of 2^40 bytes", disk: true, clean: mustOpenV, crashed: mustEither, deep: mustEither, tries: 2, tamper: func(v *victim) {
 			v.mark(v.manifest(rowsTable))
 			v.stretch(v.paths[0])
+		}},
+		{name: "a journal of 2^40 bytes", disk: true, crashed: mustOpenV, deep: mustOpenV, tries: 2, tamper: func(v *victim) {
+			names := v.glob(keyringDir + "/" + journalPrefix + "*")
+			require.Len(v.t, names, 1)
+			v.mark(names[0])
+			v.stretch(names[0])
 		}},
 		{name: "an OPTIONS of 2^40 bytes", disk: true, clean: mustOpen, crashed: mustOpen, deep: mustOpen, tries: 2, tamper: func(v *victim) {
 			v.stretch(v.options())

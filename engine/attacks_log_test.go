@@ -68,28 +68,35 @@ func (v *victim) synced(name string) []frame {
 	return fs[:len(fs)-1]
 }
 
-// manifest is the MANIFEST in force.
-func (v *victim) manifest(table string) string {
-	names := v.glob(v.tableDir(table) + "/marker.manifest.*")
-	require.Len(v.t, names, 1)
-	name := v.tableDir(table) + "/" + names[0][strings.Index(names[0], "MANIFEST-"):]
-	v.mark(name)
-	return name
-}
-
-// earlierManifest is one that is no longer in force.
-func (v *victim) earlierManifest(table string) string {
-	names := v.glob(v.tableDir(table) + "/MANIFEST-*")
-	require.Greater(v.t, len(names), 1)
-	v.mark(names[len(names)-2])
-	return names[len(names)-2]
-}
-
 // splice replaces the bytes of a file from from to to.
 func (v *victim) splice(name string, from, to int, with ...[]byte) {
 	b := v.read(name)
 	v.offset = int64(from)
 	v.write(name, slices.Concat(b[:from], bytes.Join(with, nil), b[to:]))
+}
+
+// overwrite puts an attested frame over another of the same length, under the
+// other's index, and that one in its place if they are exchanged.
+func (v *victim) overwrite(name string, exchanged bool) {
+	fs, b := v.synced(name), v.read(name)
+	old := slices.Clone(b)
+	v.rng.Shuffle(len(fs), func(i, j int) { fs[i], fs[j] = fs[j], fs[i] })
+	for i, x := range fs {
+		for _, y := range fs[i+1:] {
+			if y.to-y.from != x.to-x.from {
+				continue
+			}
+			copy(b[y.from+16:y.to], old[x.from+16:x.to])
+			v.offset = int64(y.from)
+			if exchanged {
+				copy(b[x.from+16:x.to], old[y.from+16:y.to])
+				v.offset = int64(min(x.from, y.from))
+			}
+			v.write(name, b)
+			return
+		}
+	}
+	v.t.Fatal("no two frames of a length")
 }
 
 func logAttacks() []attack {
@@ -122,6 +129,14 @@ func logAttacks() []attack {
 			v.flip(name, f.from+32, f.to)
 		}),
 	),
+		// Each frame says how many are durable: that tells too, and these are no
+		// controls.
+		row("two frames of a length exchanged, indexes made to fit", no, mustOpenV, mustOpenV, func(v *victim) {
+			v.overwrite(busy(v), true)
+		}),
+		row("a frame put over another of its length, index made to fit", no, mustOpenV, mustOpenV, func(v *victim) {
+			v.overwrite(busy(v), false)
+		}),
 		row("bit flipped in header or frame 0", mustOpenV, mustOpenV, mustOpenV, func(v *victim) {
 			name := v.lastLog(v.anyTable())
 			v.flip(name, 0, v.frames(name)[0].to)
@@ -193,6 +208,16 @@ func logAttacks() []attack {
 			fs := v.frames(name)
 			f := fs[v.rng.IntN(len(fs)-1)]
 			v.splice(name, f.from, f.to)
+		}),
+		row("frame removed from the middle, indexes behind made to fit", mustOpen, mustPrefix, mustPrefix, func(v *victim) {
+			name := busy(v)
+			b, fs := v.read(name), v.frames(name)
+			i := 1 + v.rng.IntN(len(fs)-1)
+			for k := len(fs) - 1; k > i; k-- {
+				copy(b[fs[k].from+8:][:8], b[fs[k-1].from+8:][:8])
+			}
+			v.offset = int64(fs[i].from)
+			v.write(name, slices.Concat(b[:fs[i].from], b[fs[i].to:]))
 		}),
 		row("two frames reordered", no, mustOpenV, mustOpenV, func(v *victim) {
 			name := busy(v)
@@ -301,101 +326,11 @@ func (v *victim) oldLogs(table string) (names []string) {
 }
 
 func (v *victim) oldest(name string) []byte {
-	for _, moment := range []string{"early", "closed once", "opened again"} {
+	for _, moment := range []string{"early", "closed once", "no table open", "one table open", "opened again"} {
 		if b := v.w.older[moment][name]; b != nil {
 			return b
 		}
 	}
 	v.t.Fatal("no older ", name)
 	return nil
-}
-
-func manifestAttacks() []attack {
-	remove := (*victim).remove
-	loose := requirement{verdict: failsOpen, loose: true}
-	doc := requirement{verdict: documented, loose: true}
-	row := func(name string, clean, crashed requirement, tamper func(*victim)) attack {
-		return attack{name: name, clean: clean, crashed: crashed, deep: crashed, tamper: tamper}
-	}
-	rename := func(pattern, from, to string) func(*victim) {
-		return func(v *victim) {
-			name := v.pick(pattern)
-			require.Contains(v.t, name, from)
-			v.rename(name, strings.Replace(name, from, to, 1))
-		}
-	}
-	return append(controlled(
-		row("MANIFEST: bit flipped", mustOpenV, doc, func(v *victim) {
-			name := v.manifest(v.anyTable())
-			fs := v.frames(name)
-			f := fs[v.rng.IntN(len(fs))]
-			v.flip(name, f.from+32, f.to)
-		}),
-	),
-		row("MANIFEST: bit flipped in header or frame 0", mustOpenV, mustOpenV, func(v *victim) {
-			name := v.manifest(v.anyTable())
-			v.flip(name, 0, v.frames(name)[0].to)
-		}),
-		row("MANIFEST: last records cut, or an older copy put back", mustOpenV, doc, func(v *victim) {
-			name := v.manifest(v.anyTable())
-			fs := v.frames(name)
-			v.cut(name, fs[1+v.rng.IntN(len(fs)-1)].from)
-		}),
-		row("MANIFEST: cut inside a record", mustOpenV, doc, func(v *victim) {
-			name := v.manifest(v.anyTable())
-			fs := v.frames(name)
-			f := fs[1+v.rng.IntN(len(fs)-1)]
-			v.cut(name, f.from+1+v.rng.IntN(f.to-f.from-1))
-		}),
-		row("MANIFEST: record removed from the middle", mustOpenV, mustOpenV, func(v *victim) {
-			name := v.manifest(v.anyTable())
-			fs := v.frames(name)
-			f := fs[v.rng.IntN(len(fs)-1)]
-			v.splice(name, f.from, f.to)
-		}),
-		row("MANIFEST: deleted", mustOpenV, mustOpenV, func(v *victim) { remove(v, v.manifest(v.anyTable())) }),
-		row("MANIFEST: emptied", mustOpenV, mustOpenV, func(v *victim) { v.cut(v.manifest(v.anyTable()), 0) }),
-		row("MANIFEST: of the other table", mustOpenV, mustOpenV, func(v *victim) {
-			name := v.manifest(v.anyTable())
-			b := v.read(v.glob(v.tableDir(theOther(v.table)) + "/MANIFEST-*")[0])
-			v.write(name, b)
-		}),
-		row("MANIFEST: the one before it, bit flipped", requirement{verdict: losesNothing, verify: true}, mustNothing, func(v *victim) {
-			v.flip(v.earlierManifest(v.anyTable()), 0, -1)
-		}),
-		row("marker: deleted", loose, loose, func(v *victim) { remove(v, v.pick("marker.*")) }),
-		row("marker: all deleted", loose, loose, func(v *victim) {
-			v.table = v.anyTable()
-			for _, n := range v.glob(v.tableDir(v.table) + "/marker.*") {
-				remove(v, n)
-			}
-		}),
-		row("marker: renamed to an older MANIFEST", loose, loose, func(v *victim) {
-			old := v.earlierManifest(v.anyTable())
-			name := v.glob(v.tableDir(v.table) + "/marker.manifest.*")[0]
-			v.mark(name)
-			v.rename(name, name[:strings.Index(name, "MANIFEST-")]+path.Base(old))
-		}),
-		row("marker: a newer one that names an older MANIFEST", loose, loose, func(v *victim) {
-			table := v.anyTable()
-			old := path.Base(v.earlierManifest(table))
-			n := []string{"000009", "18446744073709551615"}[v.rng.IntN(2)]
-			name := v.tableDir(table) + "/marker.manifest." + n + "." + old
-			v.mark(name)
-			v.write(name, nil)
-		}),
-		row("marker: renamed to a MANIFEST that is not there", loose, loose, func(v *victim) {
-			name := v.pick("marker.manifest.*")
-			v.rename(name, name[:len(name)-3]+"999")
-		}),
-		row("marker: renamed to what is no MANIFEST", loose, loose, func(v *victim) {
-			name := v.pick("marker.manifest.*")
-			to := v.sibling(name, "marker.manifest.000009."+[]string{"x", "000001.log", "MANIFEST-", ""}[v.rng.IntN(4)])
-			v.rename(name, to)
-		}),
-		row("marker: an older format version", loose, loose, rename("marker.format-version.*", ".024", ".013")),
-		row("marker: a newer format version", loose, loose, rename("marker.format-version.*", ".024", ".099")),
-		row("marker: no format version", loose, loose, rename("marker.format-version.*", ".024", ".xyz")),
-		row("marker: not empty", loose, loose, func(v *victim) { v.write(v.pick("marker.*"), []byte("x")) }),
-	)
 }

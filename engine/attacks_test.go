@@ -43,6 +43,7 @@ type attack struct {
 	tamper               func(*victim)
 	tries                int  // 0: attackTries; else the row has no places
 	disk                 bool // on the operating system's file system alone
+	create               bool // opened with CreateIfMissing
 	// control: with a cipher that does not authenticate it must get through.
 	control bool
 }
@@ -61,8 +62,8 @@ func controlled(as ...attack) []attack {
 }
 
 func attacks() []attack {
-	return slices.Concat(fileAttacks("*.sst"), fileAttacks("*.blob"), tableAttacks(), logAttacks(),
-		manifestAttacks(), directoryAttacks(), snapshotAttacks(), keyringAttacks(), journalAttacks(),
+	return slices.Concat(fileAttacks("*.sst"), fileAttacks("*.blob"), pairAttacks("*.sst"), pairAttacks("*.blob"),
+		logAttacks(), manifestAttacks(), secondAttacks(), forkAttacks(), directoryAttacks(), snapshotAttacks(), keyringAttacks(), guttedAttacks(), journalAttacks(),
 		headerAttacks(), lengthAttacks(), kindAttacks())
 }
 
@@ -152,6 +153,9 @@ func (a *attack) try(t testing.TB, w *attackWorld, on string, req requirement, t
 	mode := MustExist
 	if try%3 == 2 {
 		mode = ReadOnly
+	}
+	if a.create {
+		mode = CreateIfMissing
 	}
 	v.thorough = try%4 == 1
 	o := v.probe(mode)

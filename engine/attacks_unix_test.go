@@ -83,5 +83,27 @@ func kindAttacks() []attack {
 			},
 		})
 	}
-	return as
+	for _, base := range []string{"dropped-x.tail", "dropped-000099.tail"} {
+		name := "a directory called " + base
+		put := func(v *victim) {
+			dir := v.sibling(v.lastLog(rowsTable), base)
+			v.mark(dir)
+			require.NoError(v.t, v.base.MkdirAll(v.path(dir+"/below"), 0o700))
+		}
+		as = append(as,
+			attack{name: name, tries: 3, clean: mustEither, crashed: mustEither, deep: mustEither, tamper: put},
+			attack{name: name + ", and a torn log", tries: 6, crashed: mustPrefix, deep: mustPrefix, tamper: func(v *victim) {
+				put(v)
+				b := v.read(v.paths[0])
+				v.cut(v.paths[0], len(b)-1)
+			}})
+	}
+	temp := everywhere("a directory called KEYRING.tmp", mustEither, func(v *victim) {
+		v.mark(keyringDir + "/KEYRING.tmp")
+		require.NoError(v.t, v.base.MkdirAll(v.path(v.paths[0]+"/below"), 0o700))
+	})
+	temp.tries = 6
+	onDisk := temp
+	onDisk.name, onDisk.disk = temp.name+", on disk", true
+	return append(as, temp, onDisk)
 }
