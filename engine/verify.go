@@ -78,6 +78,7 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 			v.warn(s.path(n), "not a file of the store")
 		}
 	}
+	tell() // report may close the store, or cancel ctx
 	if s.isClosed() {
 		return &v.rep, ErrClosed
 	}
