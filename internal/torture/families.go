@@ -39,7 +39,7 @@ func families() []family {
 		{name: "crash", share: 2, run: simple(func(ctx context.Context, t task) (verdict.Counts, error) {
 			return (&crash.Run{Seed: t.seed, Ops: 600, Every: 16, Again: 15}).Do(ctx)
 		})},
-		{name: "fault", share: 3, cases: fault.Rounds(), run: func(ctx context.Context, t task) outcome {
+		{name: "fault", share: 4, cases: fault.Rounds(), run: func(ctx context.Context, t task) outcome {
 			r := fault.Run{Seed: t.base, Round: t.round}
 			if !t.long {
 				r.Stride, r.Fulls = 6, 2
