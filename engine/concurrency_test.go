@@ -197,7 +197,10 @@ func (c *crowd) start(ctx context.Context, seed uint64) *errgroup.Group {
 		case 0:
 			return t.Flush()
 		case 1:
-			return t.Compact(ctx, nil, nil)
+			if err := t.Compact(ctx, nil, nil); !errors.Is(err, ErrClosed) { // it was closed meanwhile
+				return err
+			}
+			return nil
 		case 2:
 			_, err := t.Metrics()
 			return err

@@ -53,8 +53,9 @@ type instance struct {
 	drained   chan struct{}
 	drainOnce sync.Once
 
-	used  atomic.Bool // since the janitor last looked
-	dirty atomic.Bool // written to since it was opened
+	used     atomic.Bool // since the janitor last looked
+	dirty    atomic.Bool // written to since it was opened
+	unsynced atomic.Bool // and not always with a sync
 
 	mu   sync.Mutex
 	open map[interrupter]struct{} // scans and views; guarded by mu

@@ -379,3 +379,32 @@ func TestPoisonEndsStall(t *testing.T) {
 	}))
 	require.ErrorIs(t, within("write", func() error { return <-done }), ErrPoisoned)
 }
+
+// TestCloseTellsOfLostWrites fails the disk after a write that was not synced.
+// Its close says once that it is lost, whoever has seen the failure before, and
+// says nothing where every write was synced.
+func TestCloseTellsOfLostWrites(t *testing.T) {
+	t.Parallel()
+	for _, noSync := range []bool{true, false} {
+		for _, reopened := range []bool{true, false} {
+			h, s, tab := newHooked(t)
+			require.NoError(t, tab.Put([]byte("a"), nil, &WriteOptions{NoSync: noSync}))
+			h.dead.Store(true)
+			require.ErrorIs(t, tab.Put([]byte("b"), nil, nil), ErrPoisoned)
+			require.ErrorIs(t, tab.Put([]byte("c"), nil, nil), ErrPoisoned)
+			h.dead.Store(false)
+			if reopened {
+				require.NoError(t, tab.Reopen(t.Context()))
+			}
+			err := tab.Close()
+			if noSync && !reopened {
+				require.ErrorIs(t, err, ErrPoisoned)
+				require.ErrorContains(t, err, "writes without a sync are lost")
+			} else {
+				require.NoError(t, err)
+			}
+			require.NoError(t, tab.Close())
+			require.NoError(t, s.Close())
+		}
+	}
+}

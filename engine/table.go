@@ -39,6 +39,7 @@ type Table struct {
 	dropped bool
 	lost    error     // sticky: a drop failed so late that it may have happened
 	fault   error     // sticky, until Reopen
+	missing error     // a failure that took unsynced writes, until it is told
 	full    bool      // the disk was full: the instance only reads
 	tried   time.Time // when a full table was last tried for writing
 	snaps   map[keyring.ID]*instance
@@ -128,6 +129,15 @@ func (t *Table) fail(ctx context.Context, i *instance) {
 	t.inst.Store(nil)
 	_ = i.close(nil) // inside the hole; its answer means nothing
 	t.failed(cause)
+	t.lose(i, cause)
+}
+
+// lose remembers that writes of a failed instance are lost that were
+// acknowledged without a sync; mu is held.
+func (t *Table) lose(i *instance, cause error) {
+	if i.unsynced.Load() && t.missing == nil {
+		t.missing = fmt.Errorf("writes without a sync are lost: %w", &poisoned{cause: cause})
+	}
 }
 
 // failed remembers why the last instance failed; mu is held.
@@ -338,8 +348,8 @@ func (t *Table) abandon(ctx context.Context) error {
 
 // Reopen closes the table and opens it again in this process: the way out of
 // ErrPoisoned. Recovery is the one that follows a crash: every acknowledged
-// write is there, each failed one whole or not at all. Views and scans that
-// were open fail with ErrClosed.
+// synced write is there, unsynced ones survive as a prefix, each failed one is
+// whole or not at all. Views and scans that were open fail with ErrClosed.
 func (t *Table) Reopen(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -347,17 +357,26 @@ func (t *Table) Reopen(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrPoisoned) {
 		t.store.log.Warn("close before reopening", "table", t.id, "error", err)
 	}
-	t.fault, t.full = nil, false
+	t.fault, t.full, t.missing = nil, false, nil
 	return t.openLocked(ctx)
 }
 
 // Close closes the table's instance. The next use opens it again; closing is
 // for those who want its memory back at once. Views and scans that are open
 // fail with ErrClosed.
+//
+// Where Close returns nil, every acknowledged write is durable, those too that
+// were made without a sync, unless Close or Reopen has told of their loss
+// before. ErrPoisoned says that such writes are lost, because the disk failed.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.closeLocked(context.Background())
+	err := t.closeLocked(context.Background())
+	if err == nil {
+		err = t.missing
+	}
+	t.missing = nil
+	return err
 }
 
 func (t *Table) closeLocked(ctx context.Context) error {
@@ -373,6 +392,7 @@ func (t *Table) closeLocked(ctx context.Context) error {
 	err := i.close(func() error { return t.sealClean(ctx, i) })
 	if cause := i.hole.Err(); cause != nil {
 		t.failed(cause) // nobody may have been told yet
+		t.lose(i, cause)
 	}
 	return errors.Join(append(errs, err)...)
 }
@@ -481,6 +501,9 @@ func (t *Table) beginWrite(opts *WriteOptions) (*instance, *pebble.WriteOptions,
 		i.dirty.Store(true)
 	}
 	if opts != nil && opts.NoSync {
+		if !i.unsynced.Load() {
+			i.unsynced.Store(true)
+		}
 		return i, pebble.NoSync, nil
 	}
 	return i, pebble.Sync, nil
