@@ -288,11 +288,11 @@ func logAttacks() []attack {
 			require.Greater(v.t, len(fs), 2)
 			f := fs[v.rng.IntN(len(fs)-1)]
 			b := v.read(name)
-			if v.rng.IntN(2) == 0 {
-				clear(b[f.from:f.to])
-			} else {
-				clear(b[f.from+512-f.from%512 : f.to]) // a torn one
+			lost := f.from
+			if torn := f.from + 512 - f.from%512; torn < f.to && v.rng.IntN(2) == 0 {
+				lost = torn // what is in the next sectors
 			}
+			clear(b[lost:f.to])
 			v.write(name, b)
 		}),
 		row("stuffed with segment tags", mustOpenV, mustNothing, mustNothing, func(v *victim) {

@@ -69,7 +69,7 @@ func TestStale(t *testing.T) {
 	t.Parallel()
 	c := Configs()[2]
 	c.Subject = func(s work.Subject) work.Subject { return &liar{Subject: s, old: make(map[string]string)} }
-	r := Run{Seed: 3, Ops: 3000, Configs: []Config{c}, ShrinkFor: time.Minute}
+	r := Run{Seed: 3, Ops: 3000, Configs: []Config{c}, ShrinkFor: 10 * time.Minute}
 	_, err := r.Do(context.Background())
 	v := verdict.Of(err)
 	require.NotNil(t, v)
