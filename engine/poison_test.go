@@ -237,11 +237,7 @@ func TestUncertainSnapshot(t *testing.T) {
 	s = again(t, q, s, false)
 	tab, err = s.Table(faultTable)
 	require.NoError(t, err)
-	v, err := tab.OpenSnapshot(t.Context(), "s")
-	require.NoError(t, err)
-	got, err := v.contents()
-	require.NoError(t, errors.Join(err, v.Close()))
-	require.Equal(t, state{"k": "v"}, got)
+	requireSnapshot(t, tab, "s", state{"k": "v"})
 	requireVerified(t, s)
 }
 
@@ -352,11 +348,7 @@ func TestSnapshotAfterFailedOpen(t *testing.T) {
 	require.ErrorIs(t, err, ErrPoisoned)
 	_, err = tab.Snapshot(t.Context(), "s")
 	require.NoError(t, err)
-	v, err := tab.OpenSnapshot(t.Context(), "s")
-	require.NoError(t, err)
-	got, err := v.contents()
-	require.NoError(t, errors.Join(err, v.Close()))
-	require.Equal(t, state{"k": "v"}, got)
+	requireSnapshot(t, tab, "s", state{"k": "v"})
 	requireVerified(t, s)
 }
 
@@ -378,6 +370,22 @@ func TestPoisonEndsStall(t *testing.T) {
 		return nil
 	}))
 	require.ErrorIs(t, within("write", func() error { return <-done }), ErrPoisoned)
+}
+
+// TestCloseTellsOfAFullDisk loses a write to a disk that is full: the close does
+// not call the table poisoned.
+func TestCloseTellsOfAFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT, ErrDiskFull} {
+		i := new(instance)
+		i.unsynced.Store(true)
+		tab := new(Table)
+		tab.lose(i, cause)
+		require.ErrorIs(t, tab.missing, ErrDiskFull)
+		require.NotErrorIs(t, tab.missing, ErrPoisoned)
+		tab.lose(i, syscall.EIO)
+		require.ErrorIs(t, tab.missing, cause, "the first failure counts")
+	}
 }
 
 // TestCloseTellsOfLostWrites fails the disk after a write that was not synced.

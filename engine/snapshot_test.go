@@ -90,10 +90,16 @@ func TestSnapshotOutlivesIdling(t *testing.T) {
 	_, err := tab.Snapshot(t.Context(), "s")
 	require.NoError(t, err)
 	require.True(t, looked)
-	v, err := tab.OpenSnapshot(t.Context(), "s")
+	requireSnapshot(t, tab, "s", state{"k": "v"})
+	requireVerified(t, s)
+}
+
+// requireSnapshot wants a snapshot to hold what it must.
+func requireSnapshot(t *testing.T, tab *Table, name string, want state) {
+	t.Helper()
+	v, err := tab.OpenSnapshot(t.Context(), name)
 	require.NoError(t, err)
 	got, err := v.contents()
 	require.NoError(t, errors.Join(err, v.Close()))
-	require.Equal(t, state{"k": "v"}, got)
-	requireVerified(t, s)
+	require.Equal(t, want, got)
 }

@@ -135,9 +135,14 @@ func (t *Table) fail(ctx context.Context, i *instance) {
 // lose remembers that writes of a failed instance are lost that were
 // acknowledged without a sync; mu is held.
 func (t *Table) lose(i *instance, cause error) {
-	if i.unsynced.Load() && t.missing == nil {
-		t.missing = fmt.Errorf("writes without a sync are lost: %w", &poisoned{cause: cause})
+	if !i.unsynced.Load() || t.missing != nil {
+		return
 	}
+	why := error(&poisoned{cause: cause})
+	if isFull(cause) {
+		why = fmt.Errorf("%w: %w", ErrDiskFull, cause)
+	}
+	t.missing = fmt.Errorf("writes without a sync are lost: %w", why)
 }
 
 // failed remembers why the last instance failed; mu is held.
@@ -367,7 +372,7 @@ func (t *Table) Reopen(ctx context.Context) error {
 //
 // Where Close returns nil, every acknowledged write is durable, those too that
 // were made without a sync, unless Close or Reopen has told of their loss
-// before. ErrPoisoned says that such writes are lost, because the disk failed.
+// before. ErrPoisoned and ErrDiskFull say that such writes are lost, and why.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

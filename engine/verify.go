@@ -42,10 +42,11 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 	}
 	v := &verifier{s: s}
 	tell := func() {
-		for _, f := range v.found {
+		found := v.found
+		v.found = nil
+		for _, f := range found {
 			report(f)
 		}
-		v.found = nil
 	}
 	defer tell()
 	v.keyring()

@@ -74,6 +74,7 @@ var outcomes = []struct {
 	{engine.ErrSnapshotsExist, exitFailure, "--with-snapshots drops them too"},
 	{engine.ErrDiskFull, exitFailure, "free some space; what was acknowledged is safe"},
 	{syscall.ENOSPC, exitFailure, "free some space; what was acknowledged is safe"},
+	{syscall.EDQUOT, exitFailure, "your quota is used up: free some space, or ask for more; what was acknowledged is safe"},
 	{engine.ErrPoisoned, exitFailure, "what was acknowledged is safe: look after the disk, then run the command again"},
 	{engine.ErrStalled, exitFailure, "the disk does not keep up: try again later"},
 	{fs.ErrPermission, exitFailure, "whose file is it, and what are its permissions?"},

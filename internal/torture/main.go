@@ -60,6 +60,16 @@ func main() {
 	if child {
 		os.Exit(runChild(ctx, s.families[0], s.seed, round, s.limit >= longSoak))
 	}
+	if report != "" { // before hours have passed
+		f, err := os.OpenFile(report, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "torture: -report:", err)
+			os.Exit(2)
+		}
+	}
 	s.only = round
 	sum := s.run(ctx)
 	if s.json {
