@@ -1,0 +1,118 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Headline is what a report comes to.
+type Headline struct {
+	Claim  string   // one sentence
+	Detail string   // the range behind it
+	Doubts []string // why a reader should take care, if so
+}
+
+// few is the number of rounds below which a spread says little.
+const few = 3
+
+// Headline says what the run found about the subject's price, and how sure it is.
+func (r *Report) Headline() Headline {
+	var h Headline
+	name, base := r.Title(r.Subject()), r.Title(r.Baseline)
+	var ratios []float64
+	var low, high string
+	for _, g := range r.Groups() {
+		x := g.of(r, r.Subject()).Ratio(g.of(r, r.Baseline), Throughput)
+		if x.N == 0 {
+			continue
+		}
+		label := fmt.Sprintf("%s %.2f", g.Label(r.Settings.Value), x.Median)
+		s := Summarize(ratios)
+		if s.N == 0 || x.Median < s.Low {
+			low = label
+		}
+		if s.N == 0 || x.Median > s.High {
+			high = label
+		}
+		ratios = append(ratios, x.Median)
+	}
+	h.Doubts = r.doubts()
+	s := Summarize(ratios)
+	if s.N == 0 {
+		h.Claim = "This run has no workload that could be compared with " + base + "."
+		if r.Subject() == "" {
+			h.Claim = "This run measured " + base + " alone."
+		}
+		return h
+	}
+	// 0.995 and 1.005 are both "as fast as": a median of medians is not better known.
+	switch change := s.Median - 1; {
+	case s.N == 1 && change < -0.005:
+		h.Claim = fmt.Sprintf("%s is %.0f %% slower than %s.", name, -change*100, base)
+	case change < -0.005:
+		h.Claim = fmt.Sprintf("In the median workload, %s is %.0f %% slower than %s.", name, max(1, -change*100), base)
+	case change > 0.995:
+		h.Claim = fmt.Sprintf("In the median workload, %s is %.1f times as fast as %s.", name, s.Median, base)
+	case change > 0.005:
+		h.Claim = fmt.Sprintf("In the median workload, %s is %.0f %% faster than %s.", name, max(1, change*100), base)
+	default:
+		h.Claim = fmt.Sprintf("In the median workload, %s is as fast as %s.", name, base)
+	}
+	if r.price() {
+		switch {
+		case s.Median < 0.995:
+			h.Claim = fmt.Sprintf("Encryption costs %.0f %% of throughput in the median workload.", max(1, (1-s.Median)*100))
+		case s.Median > 1.005:
+			h.Claim = fmt.Sprintf("Encryption costs nothing in the median workload: %s is %.0f %% faster than %s.", name, max(1, (s.Median-1)*100), base)
+		default:
+			h.Claim = "Encryption costs nothing in the median workload."
+		}
+	}
+	h.Detail = fmt.Sprintf("Throughput of %s divided by that of %s: median %.2f of %s, lowest %s, highest %s.",
+		name, base, s.Median, plural(s.N, "workload"), low, high)
+	if s.N == 1 {
+		h.Detail = fmt.Sprintf("Throughput of %s divided by that of %s: %s.", name, base, low)
+	}
+	if score := r.Score(Throughput); score.Judged > 0 {
+		h.Detail += fmt.Sprintf(" %d of %s of throughput met", score.Met, plural(score.Judged, "target"))
+		if len(score.Missed) > 0 {
+			h.Detail += "; missed: " + strings.Join(score.Missed, ", ")
+		}
+		h.Detail += "."
+	}
+	return h
+}
+
+// price tells whether the ratio is that of encryption: the baseline has none,
+// and the subject has.
+func (r *Report) price() bool {
+	s, b := r.system(r.Subject()), r.system(r.Baseline)
+	return s >= 0 && b >= 0 && r.Systems[s].Encrypted && !r.Systems[b].Encrypted && r.Subject() == subject && r.Baseline == baseline
+}
+
+func (r *Report) doubts() []string {
+	var doubts []string
+	if r.Partial != "" {
+		doubts = append(doubts, "This report is partial: "+r.Partial+".")
+	}
+	least, stopped := 0, 0
+	for i := range r.Results {
+		if n := len(r.Results[i].Rounds); i == 0 || n < least {
+			least = n
+		}
+		if r.Results[i].Stopped() {
+			stopped++
+		}
+	}
+	if len(r.Results) > 0 && least < few {
+		doubts = append(doubts, fmt.Sprintf("Some figures come from %s: a spread of so few says little.", plural(least, "round")))
+	}
+	if stopped > 0 {
+		doubts = append(doubts, fmt.Sprintf("In %s, marked *, a turn was stopped after %s: rates hold for what was done until then.",
+			plural(stopped, "figure"), seconds(r.Settings.MaxSeconds)))
+	}
+	if !r.Machine.AES && r.Machine.CPU != "" {
+		doubts = append(doubts, "The processor has no AES instructions: encryption costs more than it does elsewhere.")
+	}
+	return doubts
+}

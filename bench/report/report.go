@@ -1,0 +1,147 @@
+// Package report is what a run of the benchmark leaves: a document of every
+// figure of every round, and what is made of it: a table for a terminal, a page
+// with charts, and the comparison of two runs.
+//
+// The document holds what was measured and nothing derived. Medians, ratios and
+// spreads are computed from it, so that a reader can compute them anew.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Format is the version of the document. It rises when a reader of the former
+// one would misread the new one.
+const Format = 1
+
+// A Report is one run.
+type Report struct {
+	Format   int       `json:"format"`
+	Started  time.Time `json:"started"`
+	Seconds  float64   `json:"seconds"` // the whole run, loading and checking included
+	Command  []string  `json:"command"` // arguments, without the program
+	Partial  string    `json:"partial,omitempty"`
+	Machine  Machine   `json:"machine"`
+	Settings Settings  `json:"settings"`
+	Baseline string    `json:"baseline"` // the system that ratios refer to
+	Systems  []System  `json:"systems"`  // in the order of the report
+	Results  []Result  `json:"results"`  // by workload and value, in the order of the run; then by system
+}
+
+// Machine says where the run took place.
+type Machine struct {
+	CPU        string  `json:"cpu"`
+	Cores      int     `json:"cores"`
+	AES        bool    `json:"aes"`    // the processor has AES instructions
+	Memory     int64   `json:"memory"` // bytes
+	OS         string  `json:"os"`     // with the kernel's version
+	FileSystem string  `json:"fileSystem"`
+	Go         string  `json:"go"`
+	Revision   string  `json:"revision"`   // of Cofre's source, or ""
+	SyncMicros float64 `json:"syncMicros"` // median of a 4 KiB write and fdatasync, in microseconds
+	GCMMicros  float64 `json:"gcmMicros"`  // AES-256-GCM, opening 4 KiB, on one core
+}
+
+// Settings are those that hold for the whole run.
+type Settings struct {
+	Rows       int     `json:"rows"`  // of a loaded table, at the main value size
+	Value      string  `json:"value"` // main value size, as in --value
+	Rounds     int     `json:"rounds"`
+	Cache      int64   `json:"cache"` // bytes, each system
+	Seed       uint64  `json:"seed"`
+	Durable    string  `json:"durable"`    // how durable writes are, in words
+	MaxSeconds float64 `json:"maxSeconds"` // of a turn's measured part; a slower system is stopped there
+}
+
+// A System is a store that took part.
+type System struct {
+	Name          string `json:"name"`
+	Title         string `json:"title"`
+	Version       string `json:"version"`
+	Encrypted     bool   `json:"encrypted"`
+	Authenticated bool   `json:"authenticated"`
+	Options       string `json:"options"`
+}
+
+// A Result is one workload on one system.
+type Result struct {
+	Workload string  `json:"workload"`
+	Value    string  `json:"value"` // size of values, as in --value
+	Class    string  `json:"class"` // write, synced, read, scan, mixed, keys, upkeep
+	System   string  `json:"system"`
+	Rounds   []Round `json:"rounds"`
+}
+
+// A Round is one turn of a system. Rounds of the same number of all systems ran
+// next to each other: they are what ratios compare.
+type Round struct {
+	Number  int     `json:"round"`
+	Ops     int64   `json:"ops"`
+	Seconds float64 `json:"seconds"` // until the work, with what it left to the background, was done
+	// Front is the time until the last operation had returned; Seconds less Front
+	// is the background's.
+	Front       float64  `json:"front"`
+	CPU         float64  `json:"cpu"`               // seconds, user and system, of the whole process
+	Latency     *Latency `json:"latency,omitempty"` // nil where an operation is not one call
+	UserBytes   int64    `json:"userBytes"`         // keys and values that were written or read
+	DiskWritten int64    `json:"diskWritten"`       // bytes that the process sent to disk; -1: not known
+	Space       int64    `json:"space"`             // bytes of its files after the turn, as allocated
+	PeakMemory  int64    `json:"peakMemory"`        // bytes resident, at most; -1: not known
+	Allocs      int64    `json:"allocs"`            // objects
+	AllocBytes  int64    `json:"allocBytes"`
+	Stopped     bool     `json:"stopped,omitempty"` // at MaxSeconds, before all operations were done
+	Checked     int64    `json:"checked"`           // rows that were compared with what they should be, after the turn
+	Timeline    []Point  `json:"timeline,omitempty"`
+	Events      []Event  `json:"events,omitempty"`
+}
+
+// Latency is the time that single operations took, in nanoseconds.
+type Latency struct {
+	Mean int64 `json:"mean"`
+	P50  int64 `json:"p50"`
+	P95  int64 `json:"p95"`
+	P99  int64 `json:"p99"`
+	P999 int64 `json:"p999"`
+	Max  int64 `json:"max"`
+	// Curve is the latency at rising quantiles, for drawing: quantile, nanoseconds.
+	Curve [][2]float64 `json:"curve"`
+}
+
+// A Point is the throughput of one interval of a turn.
+type Point struct {
+	At  float64 `json:"at"`  // seconds since the turn's first operation, the interval's end
+	Ops int64   `json:"ops"` // operations that ended in it
+	P99 int64   `json:"p99"` // nanoseconds, of those operations
+}
+
+// An Event is something that happened during a turn, such as a rotation.
+type Event struct {
+	At      float64 `json:"at"` // seconds since the turn's first operation
+	Seconds float64 `json:"seconds"`
+	Name    string  `json:"name"`
+}
+
+// Write writes the document.
+func (r *Report) Write(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	return e.Encode(r)
+}
+
+// Read reads a document that Write wrote. It fails on one of another format,
+// and on one with fields that it does not know.
+func Read(rd io.Reader) (*Report, error) {
+	d := json.NewDecoder(rd)
+	d.DisallowUnknownFields()
+	r := new(Report)
+	if err := d.Decode(r); err != nil {
+		return nil, fmt.Errorf("not a benchmark report: %w", err)
+	}
+	if r.Format != Format {
+		return nil, fmt.Errorf("the report has format %d, this program reads format %d", r.Format, Format)
+	}
+	return r, nil
+}

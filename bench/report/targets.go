@@ -1,0 +1,88 @@
+package report
+
+import "slices"
+
+// The systems that targets speak of.
+const (
+	subject  = "cofre"
+	baseline = "pebble"
+)
+
+// A Target is a bound that Cofre sets itself for a ratio to plain Pebble with
+// the same options. One of AtLeast and AtMost is zero.
+type Target struct {
+	Workloads []string // none: all
+	Metric    Metric
+	AtLeast   float64
+	AtMost    float64
+}
+
+// Targets are all that are judged. They hold at every value size, and for the
+// median over rounds.
+var targets = []Target{
+	{Workloads: []string{"fillseq", "fillrandom", "overwrite", "compact"}, Metric: Throughput, AtLeast: 1.00},
+	{Workloads: []string{"fillsync1", "fillsync8"}, Metric: Throughput, AtLeast: 0.97},
+	{Workloads: []string{"readrandom", "ycsb-b", "ycsb-c"}, Metric: Throughput, AtLeast: 0.97},
+	{Workloads: []string{"readcold"}, Metric: Throughput, AtLeast: 0.87},
+	{Workloads: []string{"scan", "scanreverse"}, Metric: Throughput, AtLeast: 1.00},
+	{Workloads: []string{"ycsb-a", "ycsb-d", "ycsb-e", "ycsb-f"}, Metric: Throughput, AtLeast: 0.97},
+	{Metric: Space, AtMost: 1.02},
+	{Metric: Memory, AtMost: 1.10},
+}
+
+// Targets returns the bounds that the report's figures are judged by.
+func Targets() []Target {
+	all := slices.Clone(targets)
+	for i := range all {
+		all[i].Workloads = slices.Clone(all[i].Workloads)
+	}
+	return all
+}
+
+// Bound returns the bound itself.
+func (t Target) Bound() float64 { return t.AtLeast + t.AtMost }
+
+// Met tells whether a ratio is within the bound. Nothing is rounded in its
+// favour: 0.9996 misses 1.
+func (t Target) Met(r Ratio) bool {
+	return r.N > 0 && (t.AtLeast == 0 || r.Median >= t.AtLeast) && (t.AtMost == 0 || r.Median <= t.AtMost)
+}
+
+// Target returns the bound of a workload's metric for a system. There is none
+// but for Cofre against plain Pebble.
+func (r *Report) Target(workload, system string, m Metric) (Target, bool) {
+	if system != subject || r.Baseline != baseline {
+		return Target{}, false
+	}
+	for _, t := range targets {
+		if t.Metric == m && (len(t.Workloads) == 0 || slices.Contains(t.Workloads, workload)) {
+			return t, true
+		}
+	}
+	return Target{}, false
+}
+
+// A Score counts the targets of a metric.
+type Score struct {
+	Met, Judged int
+	Missed      []string // labels of workloads
+}
+
+// Score judges all workloads that have a target and were measured.
+func (r *Report) Score(m Metric) Score {
+	var s Score
+	for _, g := range r.Groups() {
+		t, ok := r.Target(g.Workload, r.Subject(), m)
+		ratio := g.of(r, r.Subject()).Ratio(g.of(r, r.Baseline), m)
+		switch {
+		case !ok || ratio.N == 0:
+			continue
+		case t.Met(ratio):
+			s.Met++
+		default:
+			s.Missed = append(s.Missed, g.Label(r.Settings.Value))
+		}
+		s.Judged++
+	}
+	return s
+}
