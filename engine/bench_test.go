@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -21,7 +20,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 )
 
@@ -178,17 +176,10 @@ func newPlainSide(b *testing.B, dir string, t tuning) side {
 }
 
 func (p *plainSide) open(b *testing.B) {
-	opts := Options{RootKey: newRoot(b), tune: p.tune}
-	require.NoError(b, opts.setDefaults())
-	o := (&Store{opts: opts}).pebbleOptions(&metadata{})
-	o.Cache = pebble.NewCache(opts.MemoryBudget)
-	o.FileCache = pebble.NewFileCache(fileCacheShards, opts.MaxOpenFiles)
+	o, err := PebbleOptions(Options{tune: p.tune}, TableOptions{})
+	require.NoError(b, err)
 	defer o.Cache.Unref()
 	defer o.FileCache.Unref()
-	o.FS = vfs.Default
-	o.ErrorIfNotExists = false
-	o.Logger = &logger{log: slog.New(slog.DiscardHandler), fatal: func(err error) { panic(err) }}
-	var err error
 	p.db, err = pebble.Open(p.dir, o)
 	require.NoError(b, err)
 }

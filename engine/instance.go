@@ -212,8 +212,8 @@ func (i *instance) close(seal func() error) error {
 	return err
 }
 
-// pebbleOptions are the options of every instance. Plain Pebble is compared
-// under the very same.
+// pebbleOptions are the options of every instance. PebbleOptions gives them to
+// those who compare with plain Pebble.
 func (s *Store) pebbleOptions(m *metadata) *pebble.Options {
 	t := s.opts.tune
 	o := &pebble.Options{
@@ -270,7 +270,7 @@ func (i *instance) openPebble(o *pebble.Options) (err error) {
 	o.Logger = &logger{log: i.table.store.log, table: i.table.id, fatal: i.hole.Trip}
 	i.stall.init(i.table.store.opts.tune)
 	o.EventListener = i.listener()
-	i.scheduler = i.table.store.scheduler.instance()
+	i.scheduler = i.table.store.scheduler.instance(i.hole.Trip)
 	o.Experimental.CompactionScheduler = i.scheduler
 	db, err := pebble.Open(i.dir, o)
 	if err != nil {

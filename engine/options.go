@@ -99,6 +99,11 @@ func (o *Options) setDefaults() error {
 	if o.RootKey == nil {
 		return errors.New("engine: Options.RootKey is missing")
 	}
+	return o.setSizes()
+}
+
+// setSizes sets all defaults that need no key.
+func (o *Options) setSizes() error {
 	if o.Mode > ReadOnly {
 		return fmt.Errorf("engine: unknown mode %d", o.Mode)
 	}

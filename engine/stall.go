@@ -23,10 +23,13 @@ type stall struct {
 	closed bool          // the instance closes: nobody waits any more; guarded by mu
 }
 
+// stallSublevels is how many sublevels of level 0 make writers wait.
+const stallSublevels = 24
+
 func (s *stall) init(t tuning) {
 	s.limit, s.wait, s.moved = t.stallSublevels, t.stallWait, make(chan struct{})
 	if s.limit == 0 {
-		s.limit = 24
+		s.limit = stallSublevels
 	}
 	if s.wait == 0 {
 		s.wait = time.Minute

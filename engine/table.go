@@ -620,18 +620,19 @@ func (t *Table) ApproximateSize(from, to []byte) (uint64, error) {
 
 // TableMetrics are the figures of one open table.
 type TableMetrics struct {
-	DiskBytes       uint64 // live files, plaintext bytes
-	MemTableBytes   uint64
-	WALBytes        uint64 // live log segments, plaintext bytes
-	L0Sublevels     int32  // how far compactions are behind
-	CompactionDebt  uint64 // bytes that compactions still want to rewrite
-	Flushes         int64
-	Compactions     int64
-	BlockCacheBytes int64 // of all tables
-	BlockCacheHits  int64 // of all tables
-	BlockCacheMiss  int64 // of all tables
-	OpenScans       int64
-	KeyVersion      uint32
+	DiskBytes          uint64 // live files, plaintext bytes
+	MemTableBytes      uint64
+	WALBytes           uint64 // live log segments, plaintext bytes
+	L0Sublevels        int32  // how far compactions are behind
+	CompactionDebt     uint64 // bytes that compactions still want to rewrite
+	Flushes            int64
+	Compactions        int64
+	CompactionsRunning int64
+	BlockCacheBytes    int64 // of all tables
+	BlockCacheHits     int64 // of all tables
+	BlockCacheMiss     int64 // of all tables
+	OpenScans          int64
+	KeyVersion         uint32
 }
 
 // Metrics returns the table's figures; it opens the table.
@@ -643,17 +644,18 @@ func (t *Table) Metrics() (*TableMetrics, error) {
 	defer i.leave()
 	m := i.db.Metrics()
 	return &TableMetrics{
-		DiskBytes:       m.DiskSpaceUsage(),
-		MemTableBytes:   m.MemTable.Size,
-		WALBytes:        m.WAL.Size,
-		L0Sublevels:     m.Levels[0].Sublevels,
-		CompactionDebt:  m.Compact.EstimatedDebt,
-		Flushes:         m.Flush.Count,
-		Compactions:     m.Compact.Count,
-		BlockCacheBytes: m.BlockCache.Size,
-		BlockCacheHits:  m.BlockCache.Hits,
-		BlockCacheMiss:  m.BlockCache.Misses,
-		OpenScans:       m.TableIters,
-		KeyVersion:      i.keys.Version(),
+		DiskBytes:          m.DiskSpaceUsage(),
+		MemTableBytes:      m.MemTable.Size,
+		WALBytes:           m.WAL.Size,
+		L0Sublevels:        m.Levels[0].Sublevels,
+		CompactionDebt:     m.Compact.EstimatedDebt,
+		Flushes:            m.Flush.Count,
+		Compactions:        m.Compact.Count,
+		CompactionsRunning: m.Compact.NumInProgress,
+		BlockCacheBytes:    m.BlockCache.Size,
+		BlockCacheHits:     m.BlockCache.Hits,
+		BlockCacheMiss:     m.BlockCache.Misses,
+		OpenScans:          m.TableIters,
+		KeyVersion:         i.keys.Version(),
 	}, i.result(nil)
 }
