@@ -113,6 +113,8 @@ func TestRules(t *testing.T) {
 		{"internal/aead", "crypto/cipher", ""},
 		{"internal/floe", "crypto/cipher", "internal/aead"},
 		{"cmd/cofre", "crypto/cipher", "internal/aead"},
+		{"bench/internal/ctrfs", "crypto/cipher", ""},
+		{"bench/system", "crypto/cipher", "internal/aead"},
 		{"cmd/cofre", "github.com/spf13/cobra", ""},
 		{"cmd/cofre", module + "/keyring/local", ""},
 		{"engine", "log", "slog"},
