@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,13 +68,17 @@ func (s *scheduler) wake() {
 	}
 }
 
-// instance returns the scheduler of one database.
-func (s *scheduler) instance() *tableScheduler { return &tableScheduler{s: s} }
+// instance returns the scheduler of one database; trip gets what makes it
+// unfit for use.
+func (s *scheduler) instance(trip func(error)) *tableScheduler {
+	return &tableScheduler{s: s, trip: trip}
+}
 
 // tableScheduler implements pebble.CompactionScheduler and
 // pebble.CompactionGrantHandle for one database.
 type tableScheduler struct {
 	s       *scheduler
+	trip    func(error)
 	db      pebble.DBForCompaction
 	running int // guarded by s.mu, as all below
 	gone    bool
@@ -211,7 +217,7 @@ func (s *scheduler) grantOne(declined map[*tableScheduler]bool) bool {
 	best.running++
 	s.running++
 	s.mu.Unlock()
-	ok := best.db.Schedule(best)
+	ok := best.schedule()
 	s.mu.Lock()
 	if !ok {
 		best.running--
@@ -219,6 +225,34 @@ func (s *scheduler) grantOne(declined map[*tableScheduler]bool) bool {
 		declined[best] = true
 	}
 	return true
+}
+
+// schedule has the database run a compaction; false means that it has none.
+//
+// Pebble v2.1.7 remembers the compaction that it would run next. Where that was
+// one that somebody asked for and has given up, by a context that ended or
+// because another part of it failed, Pebble panics; it has let go of its locks
+// and forgotten the compaction by then, and picks another when it is asked again.
+// Any other panic ends the table, and not the process.
+func (t *tableScheduler) schedule() bool {
+	ok, r := t.trySchedule()
+	if r != nil && strings.Contains(fmt.Sprint(r), "did not find manual compaction") {
+		ok, r = t.trySchedule()
+	}
+	if r != nil {
+		t.trip(fmt.Errorf("compact: Pebble panicked: %v", r))
+	}
+	return ok
+}
+
+// trySchedule also returns what Pebble panicked with, if it did.
+func (t *tableScheduler) trySchedule() (ok bool, panicked any) {
+	defer func() {
+		if panicked = recover(); panicked != nil {
+			ok = false
+		}
+	}()
+	return t.db.Schedule(t), nil
 }
 
 // more tells whether a needs to run before b.

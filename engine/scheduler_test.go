@@ -1,11 +1,14 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 )
 
@@ -63,7 +66,7 @@ func TestGrantGoesOn(t *testing.T) {
 	for n := range 6 {
 		f := &fakeDB{waiting: true, declines: n%2 == 0}
 		all = append(all, f)
-		s.instance().Register(1, f)
+		s.instance(nil).Register(1, f)
 	}
 	s.grant()
 	for n, f := range all {
@@ -71,3 +74,70 @@ func TestGrantGoesOn(t *testing.T) {
 	}
 	require.Equal(t, 3, s.running)
 }
+
+// TestCancelledCompactionIsForgotten cancels a compaction that Pebble has picked
+// and waits to run: Pebble v2.1.7 panics when it gets the permission.
+func TestCancelledCompactionIsForgotten(t *testing.T) {
+	t.Parallel()
+	opts := crashOptions(newMemRoot("scheduler"), vfs.NewCrashableMem())
+	opts.tune.noCompactions = true
+	s, err := Open(t.Context(), crashDir, opts)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	tab, err := s.CreateTable(t.Context(), "clinic.patients", TableOptions{})
+	require.NoError(t, err)
+	for _, v := range []string{"1", "2"} { // two sorted runs that overlap
+		require.NoError(t, tab.Put([]byte("a"), []byte(v), nil))
+		require.NoError(t, tab.Flush())
+	}
+	i := tab.inst.Load()
+
+	busy := func(by int) {
+		s.scheduler.mu.Lock()
+		defer s.scheduler.mu.Unlock()
+		s.scheduler.running += by
+	}
+	busy(s.scheduler.limit)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tab.Compact(ctx, nil, nil) }()
+	waits := func() bool {
+		waiting, _ := i.scheduler.db.GetWaitingCompaction()
+		return waiting
+	}
+	require.Eventually(t, waits, 10*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.True(t, waits(), "Pebble has forgotten it by itself")
+	busy(-s.scheduler.limit)
+	s.scheduler.grant()
+
+	require.NoError(t, tab.Compact(t.Context(), nil, nil), "and the next one runs")
+	v, err := tab.Get([]byte("a"))
+	require.NoError(t, err)
+	require.Equal(t, "2", string(v))
+}
+
+// TestPanicEndsTheTable has Pebble panic where it is given a permission.
+func TestPanicEndsTheTable(t *testing.T) {
+	t.Parallel()
+	_, s, tab := newHooked(t)
+	i := tab.inst.Load()
+	broken := s.scheduler.instance(i.hole.Trip)
+	broken.Register(1, panickingDB{})
+	s.scheduler.grant()
+	broken.Unregister()
+	_, err := tab.Get([]byte("a"))
+	require.ErrorIs(t, err, ErrPoisoned)
+	require.NoError(t, tab.Reopen(t.Context()))
+}
+
+type panickingDB struct{}
+
+func (panickingDB) GetAllowedWithoutPermission() int { return 1 }
+
+func (panickingDB) GetWaitingCompaction() (bool, pebble.WaitingCompaction) {
+	return true, pebble.WaitingCompaction{}
+}
+
+func (panickingDB) Schedule(pebble.CompactionGrantHandle) bool { panic("an assertion") }
