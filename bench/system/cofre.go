@@ -1,0 +1,150 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"path/filepath"
+
+	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/keyring/local"
+)
+
+const cofreTable = "bench.rows"
+
+var cofreKind = Kind{
+	Name: "cofre", Title: "Cofre", Module: "github.com/cofredb/cofre",
+	Encrypted: true, Authenticated: true,
+	Options: "defaults; one table; root key in a local key-service file; never idle",
+	Open:    openCofre,
+}
+
+// cofre is a store with one table, and its local key service in a file.
+type cofre struct {
+	service *local.Service
+	store   *engine.Store
+	table   *engine.Table
+	write   *engine.WriteOptions
+}
+
+var _ Snapshotter = (*cofre)(nil)
+
+func openCofre(c Config) (_ System, err error) {
+	if err := claim(c.Dir, "cofre"); err != nil {
+		return nil, err
+	}
+	s := &cofre{write: &engine.WriteOptions{NoSync: !c.Durable}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	ctx := context.Background()
+	if s.service, err = local.Open(filepath.Join(c.Dir, "keys.cofre"), local.Options{}); err != nil {
+		return nil, err
+	}
+	root, _, err := s.service.Ensure(ctx, "bench")
+	if err != nil {
+		return nil, err
+	}
+	s.store, err = engine.Open(ctx, filepath.Join(c.Dir, storeName), engine.Options{
+		RootKey: root, MemoryBudget: c.Cache, IdleTimeout: -1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.table, err = s.store.Table(cofreTable)
+	if errors.Is(err, engine.ErrTableNotFound) {
+		s.table, err = s.store.CreateTable(ctx, cofreTable, engine.TableOptions{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A table opens on first use; the others have opened by now.
+	_, err = s.table.Has([]byte{0})
+	return s, err
+}
+
+func (s *cofre) Put(key, value []byte) error { return s.table.Put(key, value, s.write) }
+
+func (s *cofre) Load(rows iter.Seq2[[]byte, []byte]) error {
+	b := s.table.NewBatch()
+	noSync := &engine.WriteOptions{NoSync: true}
+	for k, v := range rows {
+		if err := b.Put(k, v); err != nil {
+			return errors.Join(err, b.Close())
+		}
+		if b.Size() >= lsmBatch {
+			if err := b.Commit(noSync); err != nil {
+				return errors.Join(err, b.Close())
+			}
+		}
+	}
+	return errors.Join(b.Commit(noSync), b.Close())
+}
+
+func (s *cofre) DeleteRange(from, to []byte) error { return s.table.DeleteRange(from, to, s.write) }
+
+func (s *cofre) AppendGet(dst, key []byte) ([]byte, bool, error) {
+	v, err := s.table.AppendGet(dst, key)
+	if errors.Is(err, engine.ErrNotFound) {
+		return dst, false, nil
+	}
+	return v, err == nil, err
+}
+
+func (s *cofre) Scan(from []byte, reverse bool, visit func(key, value []byte) bool) error {
+	o := engine.ScanOptions{Reverse: reverse}
+	switch {
+	case from == nil:
+	case reverse:
+		o.To = after(from)
+	default:
+		o.From = from
+	}
+	for e, err := range s.table.Scan(o) {
+		if err != nil {
+			return err
+		}
+		if !visit(e.Key, e.Value) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *cofre) Settle(ctx context.Context) error {
+	if err := s.table.Flush(); err != nil {
+		return err
+	}
+	return untilQuiet(ctx, func() (bool, error) {
+		m, err := s.table.Metrics()
+		if err != nil {
+			return false, err
+		}
+		return m.CompactionsRunning > 0, nil
+	})
+}
+
+func (s *cofre) Compact(ctx context.Context) error {
+	if err := s.table.Compact(ctx, nil, nil); err != nil {
+		return err
+	}
+	return s.Settle(ctx)
+}
+
+func (s *cofre) Snapshot(ctx context.Context, name string) error {
+	_, err := s.table.Snapshot(ctx, name)
+	return err
+}
+
+func (s *cofre) Close() error {
+	var errs []error
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.service != nil {
+		errs = append(errs, s.service.Close())
+	}
+	return errors.Join(errs...)
+}
