@@ -8,7 +8,8 @@
 // the store faster is taken.
 //
 // All a system writes lies below Config.Dir, root keys included, so that a copy
-// of the directory of a closed system is the same store once more.
+// of the directory of a closed system, modes of files and all, is the same store
+// once more. Some files are sparse, and much longer than what they take on disk.
 package system
 
 import (
@@ -24,7 +25,7 @@ import (
 // goroutines at once.
 type System interface {
 	// Put writes a row. With Config.Durable it survives a power cut once Put has
-	// returned, otherwise the end of the process.
+	// returned; otherwise it may be lost until Settle or Close.
 	Put(key, value []byte) error
 	// Load writes many rows in the fastest way that the store has. Keys and
 	// values are valid until the next one. The rows are durable after Settle.

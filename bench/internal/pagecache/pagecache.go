@@ -8,13 +8,15 @@
 // measured without the rights of an administrator.
 //
 // It works on Linux from 6.5 on. Elsewhere every function fails with
-// errors.ErrUnsupported.
+// errors.ErrUnsupported. Not every file system keeps count: one in memory has
+// no disk to be behind of, and Tells says so.
 //
 // Files that a store makes or removes meanwhile are no error; files that
 // others have removed and that the store still has open are not seen.
 package pagecache
 
 import (
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
@@ -45,6 +47,44 @@ func Cached(dir string) (pages int64, err error) {
 // Drop writes all regular files below dir to disk and takes their pages out of
 // memory. What a process has mapped stays.
 func Drop(dir string) error { return each(dir, drop) }
+
+// Tells finds out, with a file that it makes in dir and removes, whether Dirty
+// tells what is on disk there: whether pages are dirty before a sync and not
+// after it.
+func Tells(dir string) (ok bool, err error) {
+	const pages = 16
+	f, err := os.CreateTemp(dir, "pagecache")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	b := make([]byte, pages*os.Getpagesize())
+	if _, err := rand.Read(b); err != nil {
+		return false, err
+	}
+	// The system may write pages out by itself before we look, if it is short
+	// of memory; hardly each time.
+	for range 10 {
+		if _, err := f.WriteAt(b, 0); err != nil {
+			return false, err
+		}
+		before, err := stat(f)
+		if err != nil {
+			return false, err
+		}
+		if err := f.Sync(); err != nil {
+			return false, err
+		}
+		after, err := stat(f)
+		if err != nil || after.dirty > 0 {
+			return false, err
+		}
+		if before.dirty == pages {
+			return true, nil
+		}
+	}
+	return false, nil
+}
 
 // counts are pages of a file.
 type counts struct{ cached, dirty int64 }

@@ -1,0 +1,157 @@
+package system
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/cofredb/cofre/bench/internal/pagecache"
+)
+
+const durableLen = 256 << 10 // of a value
+
+// dirty counts the pages below dir that are not on disk.
+func dirty(t *testing.T, dir string) int64 {
+	t.Helper()
+	n, err := pagecache.Dirty(dir)
+	require.NoError(t, err)
+	return n
+}
+
+// tells is pagecache.Tells for the directory of tests.
+func tells(t *testing.T) bool {
+	t.Helper()
+	ok, err := pagecache.Tells(t.TempDir())
+	require.NoError(t, err)
+	if !ok {
+		t.Logf("%s is on no disk: there is nothing to be seen", os.TempDir())
+	}
+	return ok
+}
+
+// TestDurable looks whether a value is on disk once Put has returned.
+func TestDurable(t *testing.T) {
+	each(t, func(t *testing.T, k Kind) {
+		if !tells(t) {
+			return
+		}
+		dir := t.TempDir()
+		s := open(t, k, dir, true)
+		for i := range 5 {
+			require.NoError(t, s.Put(testKey(i), random(uint64(i), durableLen)))
+			require.Less(t, dirty(t, dir), int64(durableLen/os.Getpagesize()), "put %d", i)
+		}
+		require.NoError(t, s.Close())
+	})
+}
+
+// TestNotDurable is the control of TestDurable: who does not sync is seen. The
+// system may sync by itself, but not each time.
+func TestNotDurable(t *testing.T) {
+	each(t, func(t *testing.T, k Kind) {
+		if !tells(t) {
+			return
+		}
+		dir := t.TempDir()
+		s := open(t, k, dir, false)
+		seen := int64(0)
+		for i := 0; i < 50 && seen < durableLen/int64(os.Getpagesize()); i++ {
+			require.NoError(t, s.Put(testKey(i), random(uint64(i), durableLen)))
+			seen = max(seen, dirty(t, dir))
+		}
+		require.GreaterOrEqual(t, seen, durableLen/int64(os.Getpagesize()))
+		require.NoError(t, s.Close())
+	})
+}
+
+// TestSettled looks whether everything is on disk once Settle has returned.
+func TestSettled(t *testing.T) {
+	each(t, func(t *testing.T, k Kind) {
+		if !tells(t) {
+			return
+		}
+		dir := t.TempDir()
+		s := open(t, k, dir, false)
+		for range 2 {
+			require.NoError(t, s.Load(func(yield func(k, v []byte) bool) {
+				for i := 0; i < 3000 && yield(testKey(i), random(uint64(i), 1000)); i++ {
+				}
+			}))
+			require.NoError(t, s.Settle(t.Context()))
+			require.Less(t, dirty(t, dir), int64(32))
+		}
+		require.NoError(t, s.Close())
+	})
+}
+
+// copySparse copies a file's data and leaves its holes out.
+func copySparse(to, from string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	fi, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, fi.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Truncate(fi.Size()), out.Close()) }()
+	for end := int64(0); ; {
+		at, err := in.Seek(end, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if end, err = in.Seek(at, unix.SEEK_HOLE); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(out, at), io.NewSectionReader(in, at, end-at)); err != nil {
+			return err
+		}
+	}
+}
+
+// TestCrash opens what a process that ended leaves, after durable writes
+// through several logs.
+func TestCrash(t *testing.T) {
+	each(t, func(t *testing.T, k Kind) {
+		dir, m := t.TempDir(), model{}
+		s := open(t, k, dir, true)
+		for i := range 100 {
+			m.put(t, s, testKey(i%60), random(uint64(i), 60_000))
+		}
+		require.NoError(t, s.Settle(t.Context())) // nothing moves
+		for i := range 10 {
+			m.put(t, s, testKey(i), random(uint64(i)+1000, 500))
+		}
+		left := t.TempDir()
+		require.NoError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			require.NoError(t, err)
+			rel, err := filepath.Rel(dir, path)
+			require.NoError(t, err)
+			switch {
+			case e.IsDir():
+				return os.MkdirAll(filepath.Join(left, rel), 0o700)
+			case e.Type().IsRegular():
+				return copySparse(filepath.Join(left, rel), path)
+			}
+			return nil
+		}))
+		c := open(t, k, left, true)
+		m.check(t, c)
+		require.NoError(t, c.Close())
+		require.NoError(t, s.Close())
+	})
+}
