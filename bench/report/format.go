@@ -5,7 +5,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -119,7 +118,25 @@ func seconds(v float64) string {
 	if !(v >= 0 && v < 1e9) {
 		return none
 	}
-	return time.Duration(v * float64(time.Second)).Round(time.Second).String()
+	switch s := int64(v + 0.5); {
+	case v < 9.5 && v != math.Trunc(v):
+		return three(v) + " s"
+	case s < 120:
+		return fmt.Sprintf("%d s", s)
+	case s < 7200:
+		return strings.TrimSuffix(fmt.Sprintf("%d min %d s", s/60, s%60), " 0 s")
+	default:
+		return strings.TrimSuffix(fmt.Sprintf("%d h %d min", s/3600, s%3600/60), " 0 min")
+	}
+}
+
+// thousands prints a whole number with commas.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // percent prints a change, with its sign.
@@ -149,7 +166,7 @@ func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return strconv.Itoa(n) + " " + noun + "s"
+	return thousands(n) + " " + noun + "s"
 }
 
 // wrap breaks words into lines of at most width characters, where words allow.

@@ -7,7 +7,9 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -124,11 +126,33 @@ type Event struct {
 	Name    string  `json:"name"`
 }
 
-// Write writes the document.
+// Write writes the document: its head for readers, and then a line for each
+// result, because the figures are many.
 func (r *Report) Write(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", " ")
-	return e.Encode(r)
+	head := *r
+	head.Results = nil
+	text, err := json.MarshalIndent(&head, "", " ")
+	if err != nil {
+		return err
+	}
+	text, ok := bytes.CutSuffix(text, []byte("null\n}"))
+	if !ok {
+		return errors.New("results are not the last field of the document")
+	}
+	text = append(text, "[\n"...)
+	for i := range r.Results {
+		line, err := json.Marshal(&r.Results[i])
+		if err != nil {
+			return err
+		}
+		text = append(append(text, "  "...), line...)
+		if i < len(r.Results)-1 {
+			text = append(text, ',')
+		}
+		text = append(text, '\n')
+	}
+	_, err = w.Write(append(text, " ]\n}\n"...))
+	return err
 }
 
 // Read reads a document that Write wrote. It fails on one of another format,

@@ -140,7 +140,7 @@ func (r *Report) facts() []fact {
 		revision = "not known"
 	}
 	add("versions", "%s, revision %s", m.Go, revision)
-	add("settings", "%s of %s, %s, cache %s each, seed %d, at most %s a turn",
+	add("settings", "%s, values %s, %s, cache %s each, seed %d, at most %s a turn",
 		plural(s.Rows, "row"), s.Value, plural(s.Rounds, "round"), size(float64(s.Cache)), s.Seed, seconds(s.MaxSeconds))
 	if s.Durable != "" {
 		add("durable", "%s", s.Durable)
