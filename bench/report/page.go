@@ -221,7 +221,7 @@ func (r *Report) pageWorkload(g Group, slots []int) pageWorkload {
 		}
 		for _, round := range x.Rounds {
 			row := pageRow{System: name, Slot: slots[i], Round: round.Number, Cells: []string{
-				fmt.Sprint(round.Ops), three(round.Seconds) + "s", three(round.Front) + "s", fmt.Sprint(round.Checked),
+				thousands(int(round.Ops)), three(round.Seconds) + "s", three(round.Front) + "s", thousands(int(round.Checked)),
 			}}
 			if round.Stopped {
 				row.Note = "stopped at the time limit"

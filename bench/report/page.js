@@ -60,6 +60,8 @@
     };
     box.append(b);
   });
+  // Systems that the chosen workload lacks have no key.
+  const offer = (box, systems, has) => [...box.children].forEach((b, n) => { b.hidden = !has(systems[n]); });
   const options = (select, names, set) => {
     names.forEach((name, i) => select.add(new Option(name, i)));
     select.onchange = () => set(Number(select.value));
@@ -78,6 +80,8 @@
     Chart.defaults.font.size = narrow() ? 11 : 12;
     Chart.defaults.color = color("soft");
     Chart.defaults.borderColor = color("line");
+    Chart.defaults.hoverBackgroundColor = (_, options) => options.backgroundColor;
+    Chart.defaults.hoverBorderColor = (_, options) => options.borderColor;
     Chart.defaults.plugins.legend.display = false;
     Object.assign(Chart.defaults.plugins.tooltip, {
       backgroundColor: color("ink"), titleColor: color("ground"), bodyColor: color("ground"),
@@ -85,14 +89,14 @@
     });
   };
   const title = (text) => ({ display: !narrow(), text, color: color("soft") });
-  // Ticks of a logarithmic axis: 1, 2, 5 a decade, or fewer if there are many.
+  // Ticks of a logarithmic axis: as many a decade as there is room for.
   const logTicks = (axis, most) => {
-    const lists = [[1, 2, 5], [1, 3], [1]];
+    const lists = [[1, 1.5, 2, 3, 4, 5, 6, 8], [1, 2, 5], [1, 3], [1]];
     for (const digits of lists) {
       const ticks = [];
       for (let e = -6; e <= 13; e++) {
         for (const d of digits) {
-          const v = Number((d * 10 ** e).toPrecision(1));
+          const v = Number((d * 10 ** e).toPrecision(2));
           if (v >= axis.min * 0.9999 && v <= axis.max * 1.0001) ticks.push({ value: v });
         }
       }
@@ -240,6 +244,7 @@
   const drawLatency = () => {
     const w = data.latency[latency.workload];
     const shown = data.systems.map((_, i) => i).filter((i) => w.curves[i] && !latency.hidden.has(i));
+    offer(at("latency-systems"), data.systems.map((_, i) => i), (i) => w.curves[i]);
     draw("latency-chart", {
       type: "line",
       data: { datasets: shown.map((i) => ({
@@ -267,11 +272,14 @@
   };
 
   // The course of a round, with events.
+  const timed = data.systems.map((_, i) => i).filter((i) => (data.timelines || []).some((w) => w.lines.some((l) => l.system === i)));
   const time = { workload: 0, metric: 0, hidden: new Set() };
   const drawTime = () => {
     const w = data.timelines[time.workload];
     const shown = w.lines.filter((l) => !time.hidden.has(l.system));
     const p99 = time.metric === 1;
+    offer(at("time-systems"), timed, (i) => w.lines.some((l) => l.system === i));
+    const tails = w.lines.flatMap((l) => l.points.map((p) => p[2])).filter((v) => v > 0);
     const events = {
       id: "events",
       beforeDatasetsDraw(chart) {
@@ -316,7 +324,7 @@
         scales: {
           x: { type: "linear", min: 0, title: title("seconds"), ticks: { callback: (v) => short(v) + (narrow() ? " s" : "") , maxRotation: 0 } },
           y: p99
-            ? { type: "logarithmic", title: title("p99 latency"), afterBuildTicks: (a) => logTicks(a, 12), ticks: { callback: (v) => nanos(v) } }
+            ? { type: "logarithmic", min: Math.min(...tails) / 2, max: Math.max(...tails) * 2, title: title("p99 latency"), afterBuildTicks: (a) => logTicks(a, 12), ticks: { callback: (v) => nanos(v) } }
             : { beginAtZero: true, grace: "8%", title: title("operations a second"), ticks: { callback: (v) => rate(v) } },
         },
         plugins: { tooltip: { itemSort: (a, b) => b.parsed.y - a.parsed.y, callbacks: {
@@ -355,8 +363,7 @@
     options(at("time-workload"), data.timelines.map((w) => w.label), (i) => { time.workload = i; drawTime(); });
     at("time-workload").value = String(time.workload = first);
     choose(at("time-metric"), ["Throughput", "p99 latency"], (i) => { time.metric = i; drawTime(); });
-    const seen = data.systems.map((_, i) => i).filter((i) => data.timelines.some((w) => w.lines.some((l) => l.system === i)));
-    keys(at("time-systems"), seen, time.hidden, () => drawTime());
+    keys(at("time-systems"), timed, time.hidden, () => drawTime());
   }, drawTime);
 
   const drawAll = () => { defaults(); all.forEach((f) => f()); };

@@ -75,6 +75,7 @@ type Result struct {
 	Class    string  `json:"class"` // write, synced, read, scan, mixed, keys, upkeep
 	System   string  `json:"system"`
 	Rounds   []Round `json:"rounds"`
+	Failed   string  `json:"failed,omitempty"` // what the system did wrong; it has no rounds then
 }
 
 // A Round is one turn of a system. Rounds of the same number of all systems ran
@@ -96,8 +97,11 @@ type Round struct {
 	AllocBytes  int64    `json:"allocBytes"`
 	Stopped     bool     `json:"stopped,omitempty"` // at MaxSeconds, before all operations were done
 	Checked     int64    `json:"checked"`           // rows that were compared with what they should be, after the turn
-	Timeline    []Point  `json:"timeline,omitempty"`
-	Events      []Event  `json:"events,omitempty"`
+	// Phases are the latencies before, during and after the events of a turn that
+	// has events: a third of its operations each.
+	Phases   []Latency `json:"phases,omitempty"`
+	Timeline []Point   `json:"timeline,omitempty"`
+	Events   []Event   `json:"events,omitempty"`
 }
 
 // Latency is the time that single operations took, in nanoseconds.

@@ -15,8 +15,9 @@ const cofreTable = "bench.rows"
 var cofreKind = Kind{
 	Name: "cofre", Title: "Cofre", Module: "github.com/cofredb/cofre",
 	Encrypted: true, Authenticated: true,
-	Options: "defaults; one table; root key in a local key-service file; never idle",
-	Open:    openCofre,
+	Options:   "defaults; one table; root key in a local key-service file; never idle",
+	Snapshots: true,
+	Open:      openCofre,
 }
 
 // cofre is a store with one table, and its local key service in a file.

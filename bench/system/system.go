@@ -79,7 +79,9 @@ type Kind struct {
 	Encrypted     bool   // rows are not on disk in the clear
 	Authenticated bool   // a changed byte on disk is an error, not a wrong value
 	Options       string // what it was told, in one line
-	Open          func(Config) (System, error)
+	// What not every system can: its System is a Snapshotter, and so on.
+	Snapshots, RotatesRoot, RotatesTableKey bool
+	Open                                    func(Config) (System, error)
 }
 
 // All lists the systems in the order of reports, Cofre first.

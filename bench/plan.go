@@ -1,0 +1,255 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cofredb/cofre/bench/system"
+	"github.com/cofredb/cofre/bench/workload"
+)
+
+// A Plan says what a run measures.
+type Plan struct {
+	Systems   []system.Kind // in the order of the report
+	Baseline  string        // the system that ratios refer to; must be among Systems
+	Workloads []Measured    // in the order of the run
+	Rows      int           // of a loaded table of the main value size
+	Value     workload.Size // the main size
+	Rounds    int
+	Cache     int64 // bytes, each system
+	Seed      uint64
+	// MaxTurn bounds the measured part of a turn; a slower system is stopped
+	// there, and has done fewer operations.
+	MaxTurn time.Duration
+	// Dir is an empty or missing directory for the systems' files; "" is a new one
+	// in the directory for temporary files. What a run makes there it removes.
+	Dir string
+	// Command is recorded in the report.
+	Command []string
+}
+
+// Measured is a workload at a size of values.
+type Measured struct {
+	workload.Workload
+	Value workload.Size
+}
+
+// Limits of a plan.
+const (
+	MinRows   = 1000
+	MaxRows   = 1 << 30
+	MaxRounds = 1000
+	MinCache  = 16 << 20 // bytes
+)
+
+// Quick returns the plan of a first answer: Cofre against plain Pebble, on the
+// work that most programs do, in a minute.
+func Quick() Plan {
+	p := standard()
+	p.Rows, p.Rounds = 100_000, 3
+	p.mustSystems("cofre", "pebble")
+	p.mustWorkloads("fillseq", "fillrandom", "fillsync1", "readrandom", "readcold", "scan", "ycsb-a", "ycsb-b")
+	return p
+}
+
+// Full returns the plan of the whole report: all systems and workloads, and
+// some of them at other sizes of values.
+func Full() Plan {
+	p := standard()
+	for _, k := range system.All() {
+		p.Systems = append(p.Systems, k)
+	}
+	for _, w := range workload.All() {
+		p.Workloads = append(p.Workloads, Measured{w, p.Value})
+	}
+	for _, value := range []string{"100", "64KiB", "mixed"} {
+		size, err := workload.ParseSize(value)
+		if err != nil {
+			panic(err)
+		}
+		for _, name := range []string{"fillrandom", "readrandom", "readcold", "scan", "ycsb-a"} {
+			w, err := workload.Find(name)
+			if err != nil {
+				panic(err)
+			}
+			p.Workloads = append(p.Workloads, Measured{w, size})
+		}
+	}
+	return p
+}
+
+// standard is what plans have in common.
+func standard() Plan {
+	value, err := workload.ParseSize("1KiB")
+	if err != nil {
+		panic(err)
+	}
+	return Plan{
+		Baseline: "pebble", Rows: 200_000, Value: value, Rounds: 5, Cache: 512 << 20, Seed: 1, MaxTurn: 20 * time.Second,
+	}
+}
+
+func (p *Plan) mustSystems(names ...string) {
+	if err := p.SetSystems(names); err != nil {
+		panic(err)
+	}
+}
+
+func (p *Plan) mustWorkloads(names ...string) {
+	if err := p.SetWorkloads(names); err != nil {
+		panic(err)
+	}
+}
+
+// SetSystems chooses systems by name. Where the baseline is not among them, the
+// first of them becomes the baseline.
+func (p *Plan) SetSystems(names []string) error {
+	p.Systems = nil
+	for _, name := range names {
+		k, err := system.Find(name)
+		if err != nil {
+			return err
+		}
+		if p.has(name) {
+			return fmt.Errorf("system %q is named twice", name)
+		}
+		p.Systems = append(p.Systems, k)
+	}
+	if len(p.Systems) > 0 && !p.has(p.Baseline) {
+		p.Baseline = p.Systems[0].Name
+	}
+	return nil
+}
+
+func (p *Plan) has(name string) bool {
+	return slices.ContainsFunc(p.Systems, func(k system.Kind) bool { return k.Name == name })
+}
+
+// SetWorkloads chooses workloads by name, at the main size of values.
+func (p *Plan) SetWorkloads(names []string) error {
+	p.Workloads = nil
+	for _, name := range names {
+		w, err := workload.Find(name)
+		if err != nil {
+			return err
+		}
+		m := Measured{w, p.Value}
+		if slices.ContainsFunc(p.Workloads, func(o Measured) bool { return o.Name == m.Name }) {
+			return fmt.Errorf("workload %q is named twice", name)
+		}
+		p.Workloads = append(p.Workloads, m)
+	}
+	return nil
+}
+
+// SetValue changes the main size of values.
+func (p *Plan) SetValue(size workload.Size) {
+	old := p.Value
+	p.Value = size
+	var kept []Measured
+	for _, m := range p.Workloads {
+		if m.Value == old {
+			m.Value = size
+		} else if m.Value == size {
+			continue // it is the main size now
+		}
+		kept = append(kept, m)
+	}
+	p.Workloads = kept
+}
+
+// check tells what is impossible in a plan.
+func (p *Plan) check() error {
+	switch {
+	case len(p.Systems) == 0:
+		return errors.New("no system to measure")
+	case len(p.Workloads) == 0:
+		return errors.New("no workload to run")
+	case !p.has(p.Baseline):
+		return fmt.Errorf("the baseline %q is not among the systems", p.Baseline)
+	case p.Rows < MinRows || p.Rows > MaxRows:
+		return fmt.Errorf("%d rows: a run has %d to %d", p.Rows, MinRows, MaxRows)
+	case p.Rounds < 1 || p.Rounds > MaxRounds:
+		return fmt.Errorf("%d rounds: a run has 1 to %d", p.Rounds, MaxRounds)
+	case p.Cache < MinCache:
+		return fmt.Errorf("a cache of %d bytes is below %d MiB", p.Cache, MinCache>>20)
+	case p.MaxTurn <= 0:
+		return errors.New("a turn needs some time")
+	}
+	return nil
+}
+
+// rows is how many rows a table of values of size has: as many as Rows, but not
+// more bytes than they have at the main size.
+func (p *Plan) rows(size workload.Size) int {
+	n := int64(p.Rows) * int64(workload.KeyLen+p.Value.Mean()) / int64(workload.KeyLen+size.Mean())
+	return int(min(int64(p.Rows), max(n, 100)))
+}
+
+// sizes are the sizes of values, in the order of the workloads.
+func (p *Plan) sizes() (sizes []workload.Size) {
+	for _, m := range p.Workloads {
+		if !slices.Contains(sizes, m.Value) {
+			sizes = append(sizes, m.Value)
+		}
+	}
+	return sizes
+}
+
+// takes tells whether a system can run a workload.
+func takes(k system.Kind, w workload.Workload) bool {
+	return w.Supported(workload.Abilities{Snapshot: k.Snapshots, RotateRoot: k.RotatesRoot, RotateTableKey: k.RotatesTableKey})
+}
+
+// Turns is how many turns a run has.
+func (p *Plan) Turns() (n int) {
+	for _, m := range p.Workloads {
+		for _, k := range p.Systems {
+			if takes(k, m.Workload) {
+				n += p.Rounds
+			}
+		}
+	}
+	return n
+}
+
+// How many times its rows a system's files take, at most, while it runs: seen
+// with bbolt, whose pages are half empty after inserts in random order, and with
+// LSM trees between the end of a compaction and the removal of its inputs.
+const (
+	loadedFactor = 2
+	turnFactor   = 4
+)
+
+// Disk estimates how many bytes a run needs at once.
+func (p *Plan) Disk() (bytes int64) {
+	for _, size := range p.sizes() {
+		data := int64(p.rows(size)) * int64(workload.KeyLen+size.Mean())
+		need, loaded := int64(0), int64(0)
+		for _, m := range p.Workloads {
+			if m.Value != size {
+				continue
+			}
+			if m.Loaded {
+				loaded = loadedFactor * data
+			}
+			if m.Writes() || !m.Loaded {
+				need = turnFactor * data
+			}
+		}
+		bytes = max(bytes, (need+loaded)*int64(len(p.Systems)))
+	}
+	return bytes + 64<<20
+}
+
+// names lists the systems for a message.
+func (p *Plan) names() string {
+	var names []string
+	for _, k := range p.Systems {
+		names = append(names, k.Name)
+	}
+	return strings.Join(names, ", ")
+}
