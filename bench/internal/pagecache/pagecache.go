@@ -4,7 +4,9 @@
 //
 // A benchmark uses it in two ways. After a write that is said to be durable no
 // page of it may be dirty: whoever skips the sync is found out, with no need to
-// trust a store's word or to cut the power. And reads from a cold cache can be
+// trust a store's word or to cut the power. (Pages that a store writes in the
+// background, where nobody waits for them, are dirty too: a check needs a store
+// that has nothing to flush meanwhile.) And reads from a cold cache can be
 // measured without the rights of an administrator.
 //
 // It works on Linux from 6.5 on. Elsewhere every function fails with
