@@ -13,11 +13,17 @@ import (
 // Threshold is the change of throughput below which two runs are the same.
 const Threshold = 0.05
 
+// sure is how many standard errors a change must have. A comparison has hundreds
+// of figures, so that two or three are not enough: noise would show a regression
+// in most pairs of equal runs.
+const sure = 3.75
+
 // A Verdict is what a change comes to.
 type Verdict string
 
-// The verdicts. A change counts if it is larger than the threshold and if no
-// round of one run lies within the spread of the other.
+// The verdicts. A change counts if it is larger than the threshold, larger than
+// what noise makes likely, and if no round of one run lies within the spread of
+// the other.
 const (
 	Faster Verdict = "faster"
 	Slower Verdict = "slower"
@@ -35,8 +41,9 @@ type Change struct {
 	Old, New Stat
 	Absolute bool
 	Change   float64 // of the median: 0.1 is 10 % more
+	Needs    float64 // the change that would count, by threshold and noise
 	Verdict  Verdict
-	Noisy    bool // beyond the threshold, but within the spread: not known to be a change
+	Noisy    bool // beyond the threshold, but not known to be a change
 }
 
 // A Comparison is what became of an old run.
@@ -58,61 +65,95 @@ func CompareBeyond(old, new *Report, threshold float64) Comparison {
 	}
 	for i := range new.Results {
 		x := &new.Results[i]
-		if y := old.Result(x.Workload, x.Value, x.System); y != nil {
-			c.Changes = append(c.Changes, c.judge(old, new, y, x))
-			continue
-		}
-		s, absolute := c.figure(new, nil, x)
-		c.Changes = append(c.Changes, Change{Workload: x.Workload, Value: x.Value, System: x.System, New: s, Absolute: absolute, Verdict: New})
+		c.Changes = append(c.Changes, c.figures(old, new, x))
 	}
 	for i := range old.Results {
-		y := &old.Results[i]
-		if new.Result(y.Workload, y.Value, y.System) == nil {
-			s, absolute := c.figure(old, nil, y)
-			c.Changes = append(c.Changes, Change{Workload: y.Workload, Value: y.Value, System: y.System, Old: s, Absolute: absolute, Verdict: Gone})
+		x := &old.Results[i]
+		if new.Result(x.Workload, x.Value, x.System) == nil {
+			c.Changes = append(c.Changes, c.figures(old, new, x))
 		}
+	}
+	needs := c.needs()
+	for i := range c.Changes {
+		c.Changes[i].judge(threshold, needs)
 	}
 	return c
 }
 
-// figure returns what a result is judged by in one report. The other report, if
-// given, must be able to tell the same.
-func (c Comparison) figure(r, other *Report, x *Result) (s Stat, absolute bool) {
-	usable := func(r *Report) bool {
-		return r == nil || r.Compare(x.Workload, x.Value, x.System, Throughput).N > 0
+// figures returns what a result is judged by in both reports: ratios, if all
+// reports that have the result can tell one.
+func (c Comparison) figures(old, new *Report, x *Result) Change {
+	d := Change{Workload: x.Workload, Value: x.Value, System: x.System}
+	d.Absolute = c.Baseline == "" || x.System == c.Baseline
+	for _, r := range []*Report{old, new} {
+		if r.Result(x.Workload, x.Value, x.System).Stat(Throughput).N > 0 && r.Compare(x.Workload, x.Value, x.System, Throughput).N == 0 {
+			d.Absolute = true
+		}
 	}
-	if c.Baseline != "" && x.System != c.Baseline && usable(r) && usable(other) {
-		return r.Compare(x.Workload, x.Value, x.System, Throughput), false
+	figure := func(r *Report) Stat {
+		if d.Absolute {
+			return r.Result(x.Workload, x.Value, x.System).Stat(Throughput)
+		}
+		return r.Compare(x.Workload, x.Value, x.System, Throughput)
 	}
-	return x.Stat(Throughput), true
+	d.Old, d.New = figure(old), figure(new)
+	return d
 }
 
-func (c Comparison) judge(old, new *Report, y, x *Result) Change {
-	d := Change{Workload: x.Workload, Value: x.Value, System: x.System, Verdict: Same}
-	d.New, d.Absolute = c.figure(new, old, x)
-	d.Old, _ = c.figure(old, new, y)
+// needs returns how large a change has to be to stand out of the noise, by
+// workload and value. Five rounds of one figure say little about its noise, so
+// it is estimated from all systems and both runs; a workload is taken as at
+// least as noisy as the median one.
+func (c Comparison) needs() func(Change) float64 {
+	type key struct {
+		workload, value string
+		absolute        bool
+	}
+	of := func(d Change) key { return key{d.Workload, d.Value, d.Absolute} }
+	one, all := make(map[key][]float64), make(map[bool][]float64)
+	for _, d := range c.Changes {
+		for _, s := range []Stat{d.Old, d.New} {
+			if s.N > 1 && s.Median > 0 {
+				deviation := (s.High - s.Low) / s.Median / ranges[min(s.N, len(ranges)-1)]
+				one[of(d)] = append(one[of(d)], deviation)
+				all[d.Absolute] = append(all[d.Absolute], deviation)
+			}
+		}
+	}
+	return func(d Change) float64 {
+		deviation := max(Summarize(one[of(d)]).Median, Summarize(all[d.Absolute]).Median)
+		// The standard error of a median of n is 1.25 deviations over the root of n.
+		return sure * 1.25 * deviation * math.Sqrt(1/float64(d.Old.N)+1/float64(d.New.N))
+	}
+}
+
+// ranges is the mean distance of the lowest from the highest of n values with
+// normal noise, in standard deviations.
+var ranges = [...]float64{0, 0, 1.128, 1.693, 2.059, 2.326, 2.534, 2.704, 2.847, 2.970, 3.078}
+
+func (d *Change) judge(threshold float64, needs func(Change) float64) {
+	d.Verdict = Same
 	switch {
 	case d.Old.N == 0 && d.New.N == 0:
-		return d
+		return
 	case d.Old.N == 0:
 		d.Verdict = New
-		return d
+		return
 	case d.New.N == 0:
 		d.Verdict = Gone
-		return d
+		return
 	}
-	d.Change = d.New.Median/d.Old.Median - 1
+	d.Change, d.Needs = d.New.Median/d.Old.Median-1, max(threshold, needs(*d))
 	apart := d.New.Low > d.Old.High || d.New.High < d.Old.Low
 	switch {
-	case math.Abs(d.Change) <= c.Threshold:
-	case !apart:
+	case math.Abs(d.Change) <= threshold:
+	case math.Abs(d.Change) <= d.Needs || !apart:
 		d.Noisy = true
 	case d.Change > 0:
 		d.Verdict = Faster
 	default:
 		d.Verdict = Slower
 	}
-	return d
 }
 
 // Regressions returns what became slower. The baseline is not among them: it
@@ -252,7 +293,16 @@ func (c Comparison) WriteText(w io.Writer) error {
 		fmt.Fprintln(b, "absolute: operations a second, without a baseline in both runs; the machine's noise is in them")
 	}
 	if noisy > 0 {
-		fmt.Fprintf(b, "?: beyond %.0f %%, but the rounds of both runs overlap\n", c.Threshold*100)
+		fmt.Fprintf(b, "?: more than %.0f %%, but within the noise: repeat it with more rounds\n", c.Threshold*100)
+	}
+	var needs []float64
+	for _, d := range c.Changes {
+		if d.Needs > 0 && d.System != c.Baseline {
+			needs = append(needs, d.Needs)
+		}
+	}
+	if s := Summarize(needs); s.N > 0 {
+		fmt.Fprintf(b, "with the noise of these runs, a change counts from %.0f %% on, in the noisiest workload from %.0f %%\n", s.Median*100, s.High*100)
 	}
 	return b.Flush()
 }

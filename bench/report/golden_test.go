@@ -38,7 +38,8 @@ func TestSample(t *testing.T) {
 	}
 	r := synthetic(7, 5, 0.02)
 	for name, write := range map[string]func(io.Writer, *Report) error{
-		"report.html": WriteHTML, "chart.svg": WriteSVG, "report.txt": WriteText, "price.txt": WritePrice, "report.md": WriteMarkdown,
+		"report.html": WriteHTML, "small.html": func(w io.Writer, _ *Report) error { return WriteHTML(w, small()) },
+		"chart.svg": WriteSVG, "report.txt": WriteText, "price.txt": WritePrice, "report.md": WriteMarkdown,
 		"report.json": func(w io.Writer, r *Report) error { return r.Write(w) },
 	} {
 		f, err := os.Create(filepath.Join(dir, name))

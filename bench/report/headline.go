@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -45,28 +46,28 @@ func (r *Report) Headline() Headline {
 		}
 		return h
 	}
-	// 0.995 and 1.005 are both "as fast as": a median of medians is not better known.
-	switch change := s.Median - 1; {
-	case s.N == 1 && change < -0.005:
-		h.Claim = fmt.Sprintf("%s is %.0f %% slower than %s.", name, -change*100, base)
-	case change < -0.005:
-		h.Claim = fmt.Sprintf("In the median workload, %s is %.0f %% slower than %s.", name, max(1, -change*100), base)
-	case change > 0.995:
-		h.Claim = fmt.Sprintf("In the median workload, %s is %.1f times as fast as %s.", name, s.Median, base)
-	case change > 0.005:
-		h.Claim = fmt.Sprintf("In the median workload, %s is %.0f %% faster than %s.", name, max(1, change*100), base)
-	default:
-		h.Claim = fmt.Sprintf("In the median workload, %s is as fast as %s.", name, base)
+	where := "the median workload"
+	if s.N == 1 {
+		where, _, _ = strings.Cut(low, " ")
 	}
-	if r.price() {
-		switch {
-		case s.Median < 0.995:
-			h.Claim = fmt.Sprintf("Encryption costs %.0f %% of throughput in the median workload.", max(1, (1-s.Median)*100))
-		case s.Median > 1.005:
-			h.Claim = fmt.Sprintf("Encryption costs nothing in the median workload: %s is %.0f %% faster than %s.", name, max(1, (s.Median-1)*100), base)
-		default:
-			h.Claim = "Encryption costs nothing in the median workload."
-		}
+	// 0.995 and 1.005 are both "as fast as": a median of medians is not better known.
+	much := max(1, math.Abs(s.Median-1)*100)
+	slower, faster, price := s.Median < 0.995, s.Median > 1.005, r.price()
+	switch {
+	case price && slower:
+		h.Claim = fmt.Sprintf("Encryption costs %.0f %% of throughput in %s.", much, where)
+	case price && faster:
+		h.Claim = fmt.Sprintf("Encryption costs nothing in %s: %s is %.0f %% faster than %s.", where, name, much, base)
+	case price:
+		h.Claim = fmt.Sprintf("Encryption costs nothing in %s.", where)
+	case slower:
+		h.Claim = fmt.Sprintf("In %s, %s is %.0f %% slower than %s.", where, name, much, base)
+	case s.Median > 1.995:
+		h.Claim = fmt.Sprintf("In %s, %s is %.1f times as fast as %s.", where, name, s.Median, base)
+	case faster:
+		h.Claim = fmt.Sprintf("In %s, %s is %.0f %% faster than %s.", where, name, much, base)
+	default:
+		h.Claim = fmt.Sprintf("In %s, %s is as fast as %s.", where, name, base)
 	}
 	h.Detail = fmt.Sprintf("Throughput of %s divided by that of %s: median %.2f of %s, lowest %s, highest %s.",
 		name, base, s.Median, plural(s.N, "workload"), low, high)
@@ -83,11 +84,10 @@ func (r *Report) Headline() Headline {
 	return h
 }
 
-// price tells whether the ratio is that of encryption: the baseline has none,
-// and the subject has.
+// price tells whether the ratio is that of encryption: Cofre and plain Pebble
+// differ in nothing else.
 func (r *Report) price() bool {
-	s, b := r.system(r.Subject()), r.system(r.Baseline)
-	return s >= 0 && b >= 0 && r.Systems[s].Encrypted && !r.Systems[b].Encrypted && r.Subject() == subject && r.Baseline == baseline
+	return r.Subject() == subject && r.Baseline == baseline
 }
 
 func (r *Report) doubts() []string {

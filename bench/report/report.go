@@ -91,7 +91,7 @@ type Round struct {
 	Latency     *Latency `json:"latency,omitempty"` // nil where an operation is not one call
 	UserBytes   int64    `json:"userBytes"`         // keys and values that were written or read
 	DiskWritten int64    `json:"diskWritten"`       // bytes that the process sent to disk; -1: not known
-	Space       int64    `json:"space"`             // bytes of its files after the turn, as allocated
+	Space       int64    `json:"space"`             // bytes of its files after the turn and a close
 	PeakMemory  int64    `json:"peakMemory"`        // bytes resident, at most; -1: not known
 	Allocs      int64    `json:"allocs"`            // objects
 	AllocBytes  int64    `json:"allocBytes"`
@@ -167,6 +167,9 @@ func Read(rd io.Reader) (*Report, error) {
 	r := new(Report)
 	if err := d.Decode(r); err != nil {
 		return nil, fmt.Errorf("not a benchmark report: %w", err)
+	}
+	if d.More() {
+		return nil, errors.New("not a benchmark report: more than one document")
 	}
 	if r.Format != Format {
 		return nil, fmt.Errorf("the report has format %d, this program reads format %d", r.Format, Format)

@@ -25,14 +25,19 @@ func statColumn(title string, width int, m Metric) column {
 var columns = []column{
 	statColumn("ops/s", 7, Throughput),
 	{"ratio", 7, func(x, base *Result) string { return printRatio(x.Ratio(base, Throughput)) }},
-	{"spread", 10, func(x, base *Result) string { return spread(x.Ratio(base, Throughput)) }},
+	{"spread", 9, func(x, base *Result) string {
+		if x != nil && x == base {
+			return "" // it is 1 by definition
+		}
+		return spread(x.Ratio(base, Throughput))
+	}},
 	statColumn("CPU/op", 7, CPU),
 	statColumn("p50", 7, P50),
 	statColumn("p99", 7, P99),
 	statColumn("p99.9", 7, P999),
 	statColumn("w/u", 5, Written),
-	statColumn("space", 9, Space),
-	statColumn("memory", 9, Memory),
+	statColumn("space", 8, Space),
+	statColumn("memory", 8, Memory),
 }
 
 // WriteText writes the table for a terminal: a line a system for each workload.
@@ -48,7 +53,14 @@ func WriteText(w io.Writer, r *Report) error {
 		if g.Value != "" {
 			title += " " + g.Value
 		}
-		fmt.Fprintf(b, "\n%s", left(plain(title), nameWidth+1))
+		title = plain(title)
+		if utf8.RuneCountInString(title) > nameWidth+1 {
+			title += "\n"
+		}
+		fmt.Fprintf(b, "\n%s", left(title, nameWidth+1))
+		if strings.HasSuffix(title, "\n") {
+			b.WriteString(left("", nameWidth+1))
+		}
 		for _, c := range columns {
 			b.WriteString(right(c.title, c.width+1))
 		}
