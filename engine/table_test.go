@@ -383,7 +383,7 @@ func TestTableOptions(t *testing.T) {
 		if tc.opts.NoCompression {
 			require.Greater(t, size+blobSize, int64(100*1000), tc.name)
 		} else {
-			require.Less(t, size+blobSize, int64(50*1000), tc.name)
+			require.Less(t, size+blobSize, int64(100*1000), tc.name) // in up to three files, if a compaction runs
 		}
 	}
 	requireVerified(t, s)
