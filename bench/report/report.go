@@ -4,6 +4,24 @@
 //
 // The document holds what was measured and nothing derived. Medians, ratios and
 // spreads are computed from it, so that a reader can compute them anew.
+//
+// Read reads a document, Report.Compare asks it for a ratio, and these write what
+// people look at:
+//
+//	WriteText      the table of every system and workload, 100 characters wide
+//	WritePrice     the short form, a line a workload
+//	WriteMarkdown  the main table for a document
+//	WriteSVG       the main chart as an image
+//	WriteHTML      all of it as one page that loads nothing
+//
+// A ratio is computed round by round, of turns that ran next to each other. Its
+// figure is the median of those, its spread the lowest and the highest. Targets
+// are data in targets.go, and all forms mark them as met or missed.
+//
+// Compare compares two documents. It judges by ratios to the baseline inside each
+// run, and calls nothing a change that does not stand out of the noise.
+//
+// A document may come from anywhere: all forms escape what it says.
 package report
 
 import (

@@ -17,7 +17,7 @@ type Target struct {
 	AtMost    float64
 }
 
-// Targets are all that are judged. They hold at every value size, and for the
+// targets are all that are judged. They hold at every value size, and for the
 // median over rounds.
 var targets = []Target{
 	{Workloads: []string{"fillseq", "fillrandom", "overwrite", "compact"}, Metric: Throughput, AtLeast: 1.00},
