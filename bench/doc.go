@@ -25,7 +25,7 @@
 // Time counts until the last operation has returned and, where a workload
 // writes, until what it has left to the background is done. Processor time is
 // that of the process, user and system. Bytes written are those that the kernel
-// charges to the process. Space is what the files take after a close.
+// charges to the process. Space is the length of all files after a close.
 //
 // # No system can cheat
 //

@@ -161,8 +161,8 @@ func (p *Plan) SetValue(size workload.Size) {
 	p.Workloads = kept
 }
 
-// check tells what is impossible in a plan.
-func (p *Plan) check() error {
+// Check tells what is impossible in a plan.
+func (p *Plan) Check() error {
 	switch {
 	case len(p.Systems) == 0:
 		return errors.New("no system to measure")

@@ -38,7 +38,7 @@ func Run(ctx context.Context, p Plan, tell func(Progress)) (*report.Report, erro
 }
 
 func run(ctx context.Context, p Plan, tell func(Progress), spawn spawner) (_ *report.Report, err error) {
-	if err := p.check(); err != nil {
+	if err := p.Check(); err != nil {
 		return nil, err
 	}
 	if tell == nil {

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"io/fs"
 	"os"
 	"strconv"
 	"syscall"
@@ -56,12 +55,4 @@ func field(b []byte, name string) int64 {
 		}
 	}
 	return -1
-}
-
-// allocated is what a file takes on disk.
-func allocated(fi fs.FileInfo) int64 {
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return st.Blocks * 512
-	}
-	return fi.Size()
 }

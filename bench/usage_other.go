@@ -3,7 +3,6 @@
 package bench
 
 import (
-	"io/fs"
 	"os"
 	"time"
 
@@ -27,5 +26,3 @@ func diskWritten() int64 { return -1 }
 func resetPeakMemory() {}
 
 func peakMemory() int64 { return -1 }
-
-func allocated(fi fs.FileInfo) int64 { return fi.Size() }

@@ -52,7 +52,7 @@ func largest(t *testing.T, dir string) (path string, size int64) {
 		require.NoError(t, err)
 		fi, err := e.Info()
 		require.NoError(t, err)
-		if fi.Mode().IsRegular() && fi.Size() > size {
+		if fi.Mode().IsRegular() && fi.Size() > size && e.Name() != "BALLAST" { // which holds nothing
 			path, size = p, fi.Size()
 		}
 		return nil
@@ -77,7 +77,6 @@ func TestFlip(t *testing.T) {
 		for eighth := range int64(7) {
 			bad := filepath.Join(t.TempDir(), "bad")
 			copyDir(t, bad, dir)
-			require.NoError(t, os.RemoveAll(filepath.Join(bad, storeName, "BALLAST")))
 			path, size := largest(t, bad)
 			f, err := os.OpenFile(path, os.O_RDWR, 0)
 			require.NoError(t, err)

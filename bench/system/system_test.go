@@ -137,6 +137,11 @@ func TestRows(t *testing.T) {
 		}
 		m.load(t, s, rows)
 		m.check(t, s)
+		require.NoError(t, s.Load(func(yield func(k, v []byte) bool) {
+			_ = yield([]byte("twice"), []byte("first")) && yield([]byte("a"), nil) && yield([]byte("twice"), []byte("second"))
+		}))
+		m["twice"], m["a"] = []byte("second"), nil
+		m.check(t, s)
 		require.NoError(t, s.Settle(t.Context()))
 		m.check(t, s)
 		require.NoError(t, s.DeleteRange(testKey(450), testKey(12_000)))

@@ -54,14 +54,12 @@ type op struct {
 
 // draw chooses the operations of slice k.
 func (c *client) draw(t *Turn, k int) {
-	n := t.share(t.ops, k)
-	n = n*(c.number+1)/c.of - n*c.number/c.of
 	m, z := t.w.Mix, newZipf(zipfConstant)
 	if m.Apart && c.drawn < 0 {
 		c.apart = t.apart()
 	}
 	c.drawn, c.list = k, c.list[:0]
-	for range n {
+	for range t.ops / t.w.slices() / c.of {
 		c.list = append(c.list, c.next(m, z))
 	}
 }

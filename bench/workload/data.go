@@ -16,7 +16,7 @@ const KeyLen = len(keyPrefix) + 16
 const (
 	keyPrefix = "user"
 	stampLen  = 16      // index, version, seed
-	poolLen   = 8 << 20 // bytes of text that values are cut from
+	poolLen   = 2 << 20 // bytes of text that values are cut from
 	// MaxValue bounds a value, in bytes.
 	MaxValue = 1 << 20
 )
@@ -210,7 +210,7 @@ func unmix64(z uint64) uint64 {
 // numbers and identifiers that do not.
 func text(seed uint64) []byte {
 	rng := rand.New(rand.NewPCG(seed, 0x7465787473))
-	words := make([]string, 400)
+	words := make([]string, 200)
 	for i := range words {
 		w := make([]byte, 3+rng.IntN(8))
 		for j := range w {
@@ -223,11 +223,9 @@ func text(seed uint64) []byte {
 	for len(b) < poolLen {
 		b = fmt.Appendf(b, `{"id":"%016x","name":"%s %s","at":%d,"amount":%d.%02d,"state":"%s","token":"`,
 			rng.Uint64(), word(), word(), 1_700_000_000+rng.IntN(1<<27), rng.IntN(5000), rng.IntN(100), word())
-		for range 3 {
-			b = strconv.AppendUint(b, rng.Uint64(), 36)
-		}
+		b = strconv.AppendUint(b, rng.Uint64(), 36)
 		b = append(b, `","text":"`...)
-		for range 4 + rng.IntN(8) {
+		for range 8 + rng.IntN(16) {
 			b = append(append(b, word()...), ' ')
 		}
 		b = append(b, `"}`...)

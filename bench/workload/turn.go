@@ -77,9 +77,13 @@ func NewTurn(w Workload, o Options) *Turn {
 		// One row of a block of 4 KiB and its neighbour, at most.
 		t.ops = min(t.ops, max(1, o.Rows*(KeyLen+o.Size.Mean())/(3*4096)), o.Rows)
 	}
+	if w.Mix != nil { // the same number for each client in each slice
+		unit := w.slices() * w.threads()
+		t.ops = (t.ops + unit - 1) / unit * unit
+	}
 	room := int(t.rows)
 	if w.inserts() {
-		room += t.ops + w.threads()
+		room += t.ops
 	}
 	if w.Call == Compact {
 		room = o.Rows
