@@ -52,6 +52,12 @@ var changes = []change{
 		require.NoError(t, err)
 		return k.SetMetadata(t.Context(), tk, []byte("new metadata"))
 	}},
+	{"RotateTableKey", func(t testing.TB, k *Keyring, _ RootKey) error {
+		return k.RotateTableKey(t.Context(), tableNamed(t, k, "old"), nil)
+	}},
+	{"RotateRoot", func(t testing.TB, k *Keyring, root RootKey) error {
+		return k.RotateRoot(t.Context(), tableNamed(t, k, "old"), root, nil)
+	}},
 	{"SetStates", func(t testing.TB, k *Keyring, _ RootKey) error {
 		return k.SetStates(t.Context(), ID{7}, map[ID][]byte{tableNamed(t, k, "old"): []byte("new state")})
 	}},
@@ -64,7 +70,10 @@ func summary(t testing.TB, k *Keyring) string {
 	for _, r := range k.Tables() {
 		tk, err := k.OpenTable(t.Context(), r.ID)
 		require.NoError(t, err)
-		s += fmt.Sprintf("\n%+v metadata %q state %q", r, tk.Metadata(), k.State(r.ID))
+		i, ok := k.cur.Load().find(r.ID)
+		require.True(t, ok)
+		wraps := k.cur.Load().tables[i].entry.newest().wraps
+		s += fmt.Sprintf("\n%+v metadata %q state %q wraps %x", r, tk.Metadata(), k.State(r.ID), wraps[0].blob)
 	}
 	for _, tomb := range k.Tombstones() {
 		s += fmt.Sprintf("\n%+v", tomb)

@@ -48,6 +48,8 @@ var (
 	ErrTableUnknown = errors.New("keyring has no such table")
 	// ErrTableExists: the keyring has a table of this name.
 	ErrTableExists = errors.New("keyring has a table of this name")
+	// ErrRotated: another rotation of the same table came first.
+	ErrRotated = errors.New("the table's key was rotated meanwhile")
 	// ErrKeysWiped: the TableKeys have been wiped.
 	ErrKeysWiped = errors.New("table keys have been wiped")
 )

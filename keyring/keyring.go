@@ -272,7 +272,7 @@ func (k *Keyring) anchors(s *state) []anAnchor {
 
 // publish makes s durable and current. On an error the current state stays.
 func (k *Keyring) publish(ctx context.Context, s *state) error {
-	key := k.storeKey.newest()
+	key, _ := k.storeKey.newest()
 	if key == nil {
 		return ErrKeysWiped
 	}

@@ -153,26 +153,35 @@ func (t Tombstone) clone() Tombstone {
 // Errors are ErrTableUnknown, *KeyError, and *corrupt.Error where the entry
 // is not what the holder of the table key wrote.
 func (k *Keyring) OpenTable(ctx context.Context, id ID) (*TableKeys, error) {
+	row, keys, metadata, err := k.openRow(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return k.tableKeys(row, keys, metadata), nil
+}
+
+// openRow unwraps a table's keys, all versions, and opens its metadata.
+func (k *Keyring) openRow(ctx context.Context, id ID) (*tableRow, map[uint32]*Secret, []byte, error) {
 	if k.closed.Load() {
-		return nil, ErrClosed
+		return nil, nil, nil, ErrClosed
 	}
 	s := k.cur.Load()
 	i, ok := s.find(id)
 	if !ok {
-		return nil, fmt.Errorf("%w: %s", ErrTableUnknown, id)
+		return nil, nil, nil, fmt.Errorf("%w: %s", ErrTableUnknown, id)
 	}
 	row := &s.tables[i]
 	ec := Context{Store: k.storeID, Table: id, Purpose: PurposeTableKey, Version: row.entry.newest().number}
 	at := place{path: k.dir.where(fileName(s.generation)), offset: row.offset}
 	key, err := k.unwrap(ctx, row.entry, ec, "unwrap table key", at)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	keys, metadata, err := row.entry.unlock(k.opts.Suite, key, ec)
 	if err != nil {
-		return nil, at.of(err)
+		return nil, nil, nil, at.of(err)
 	}
-	return k.tableKeys(row, keys, metadata), nil
+	return row, keys, metadata, nil
 }
 
 func (k *Keyring) tableKeys(row *tableRow, keys map[uint32]*Secret, metadata []byte) *TableKeys {
@@ -191,15 +200,15 @@ func (k *Keyring) SetMetadata(ctx context.Context, tk *TableKeys, metadata []byt
 	}
 	tk.changing.Lock()
 	defer tk.changing.Unlock()
-	key := tk.newest()
+	key, version := tk.newest()
 	if key == nil {
 		return ErrKeysWiped
 	}
 	defer key.Wipe()
 	err := k.changeTable(ctx, tk.id, func(s *state, i int) error {
 		old := s.tables[i].entry
-		if old.newest().number != tk.version {
-			return fmt.Errorf("%w: table %s is at version %d, the keys at %d", ErrVersionUnknown, tk.id, old.newest().number, tk.version)
+		if old.newest().number != version {
+			return fmt.Errorf("%w: table %s is at version %d, the keys at %d", ErrVersionUnknown, tk.id, old.newest().number, version)
 		}
 		// Authenticating the entry under any other key would lose the table.
 		if ok, err := old.verify(k.storeID, key); err != nil {

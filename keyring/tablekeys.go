@@ -20,13 +20,13 @@ type TableKeys struct {
 	store, id   ID
 	name        string
 	incarnation ID
-	version     uint32
-	roots       []string
 
 	changing sync.Mutex // held by SetMetadata
 
-	mu   sync.RWMutex // guards open and what it points to
-	open *openKeys    // nil after Wipe
+	mu      sync.RWMutex // guards all below, and what open points to
+	version uint32       // the newest
+	roots   []string     // that wrap it
+	open    *openKeys    // nil after Wipe
 }
 
 // openKeys are what Wipe takes away. They lie behind a pointer, which is as
@@ -43,13 +43,21 @@ func (t *TableKeys) ID() ID { return t.id }
 func (t *TableKeys) Name() string { return t.name }
 
 // Version is the newest version of the table key, which wraps new data keys.
-func (t *TableKeys) Version() uint32 { return t.version }
+func (t *TableKeys) Version() uint32 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.version
+}
 
 // Incarnation is the life of the table, bound into its files.
 func (t *TableKeys) Incarnation() ID { return t.incarnation }
 
 // RootURIs are the root keys that wrap the newest version.
-func (t *TableKeys) RootURIs() []string { return slices.Clone(t.roots) }
+func (t *TableKeys) RootURIs() []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Clone(t.roots)
+}
 
 // Metadata returns a copy of the table's metadata.
 func (t *TableKeys) Metadata() []byte {
@@ -106,15 +114,15 @@ func (t *TableKeys) Format(f fmt.State, _ rune) {
 // MarshalJSON refuses.
 func (t *TableKeys) MarshalJSON() ([]byte, error) { return nil, secret.ErrMarshal }
 
-// newest returns a copy of the newest version, or nil after Wipe. The caller
-// wipes it.
-func (t *TableKeys) newest() *Secret {
+// newest returns a copy of the newest version, or nil after Wipe, and its
+// number. The caller wipes it.
+func (t *TableKeys) newest() (*Secret, uint32) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.open == nil {
-		return nil
+		return nil, 0
 	}
-	return t.open.keys[t.version].Clone()
+	return t.open.keys[t.version].Clone(), t.version
 }
 
 // setMetadata keeps what the keyring now has, unless t has been wiped.

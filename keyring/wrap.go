@@ -21,12 +21,9 @@ func (k *Keyring) newEntry(ctx context.Context, root RootKey, ec Context, op str
 }
 
 func (k *Keyring) buildEntry(ctx context.Context, root RootKey, key *Secret, ec Context, op string, metadata []byte) (*keyEntry, error) {
-	blob, err := root.Wrap(ctx, key, ec)
-	if err == nil && (len(blob) == 0 || len(blob) > MaxWrapLen) {
-		err = &LimitError{What: "wrapped key", Len: len(blob), Max: MaxWrapLen}
-	}
+	w, err := wrapBy(ctx, root, key, ec, op)
 	if err != nil {
-		return nil, &KeyError{Op: op, URI: root.URI(), Err: err}
+		return nil, err
 	}
 	commitment, err := commit(key, ec)
 	if err != nil {
@@ -34,7 +31,7 @@ func (k *Keyring) buildEntry(ctx context.Context, root RootKey, key *Secret, ec 
 	}
 	e := &keyEntry{id: ec.Table, versions: []keyVersion{{
 		number: ec.Version, createdAt: k.now(), state: versionCurrent,
-		commitment: commitment, wraps: []wrap{{uri: root.URI(), blob: blob}},
+		commitment: commitment, wraps: []wrap{w},
 	}}}
 	if metadata != nil {
 		if e.metadata, err = sealSalted(k.opts.Suite, key, labelMetadata, metadata, metadataAAD(ec.Store, ec.Table)); err != nil {
@@ -42,6 +39,18 @@ func (k *Keyring) buildEntry(ctx context.Context, root RootKey, key *Secret, ec 
 		}
 	}
 	return e, e.finish(ec.Store, key)
+}
+
+// wrapBy has a root key wrap a key.
+func wrapBy(ctx context.Context, root RootKey, key *Secret, ec Context, op string) (wrap, error) {
+	blob, err := root.Wrap(ctx, key, ec)
+	if err == nil && (len(blob) == 0 || len(blob) > MaxWrapLen) {
+		err = &LimitError{What: "wrapped key", Len: len(blob), Max: MaxWrapLen}
+	}
+	if err != nil {
+		return wrap{}, &KeyError{Op: op, URI: root.URI(), Err: err}
+	}
+	return wrap{uri: root.URI(), blob: blob}, nil
 }
 
 // A place is where an entry lies.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/local"
 )
 
@@ -16,19 +17,25 @@ var cofreKind = Kind{
 	Name: "cofre", Title: "Cofre", Module: "github.com/cofredb/cofre",
 	Encrypted: true, Authenticated: true,
 	Options:   "defaults; one table; root key in a local key-service file; never idle",
-	Snapshots: true,
-	Open:      openCofre,
+	Snapshots: true, RotatesRoot: true, RotatesTableKey: true,
+	Open: openCofre,
 }
 
 // cofre is a store with one table, and its local key service in a file.
 type cofre struct {
 	service *local.Service
+	roots   [2]keyring.RootKey // which the table has by turns
+	turn    int
 	store   *engine.Store
 	table   *engine.Table
 	write   *engine.WriteOptions
 }
 
-var _ Snapshotter = (*cofre)(nil)
+var (
+	_ Snapshotter = (*cofre)(nil)
+	_ RootRotator = (*cofre)(nil)
+	_ KeyRotator  = (*cofre)(nil)
+)
 
 func openCofre(c Config) (_ System, err error) {
 	if err := claim(c.Dir, "cofre"); err != nil {
@@ -44,12 +51,13 @@ func openCofre(c Config) (_ System, err error) {
 	if s.service, err = local.Open(filepath.Join(c.Dir, "keys.cofre"), local.Options{}); err != nil {
 		return nil, err
 	}
-	root, _, err := s.service.Ensure(ctx, "bench")
-	if err != nil {
-		return nil, err
+	for i, name := range []string{"bench", "bench-other"} {
+		if s.roots[i], _, err = s.service.Ensure(ctx, name); err != nil {
+			return nil, err
+		}
 	}
 	s.store, err = engine.Open(ctx, filepath.Join(c.Dir, storeName), engine.Options{
-		RootKey: root, MemoryBudget: c.Cache, IdleTimeout: -1,
+		RootKey: s.roots[0], Roots: s.roots[1:], MemoryBudget: c.Cache, IdleTimeout: -1,
 	})
 	if err != nil {
 		return nil, err
@@ -138,6 +146,14 @@ func (s *cofre) Snapshot(ctx context.Context, name string) error {
 	_, err := s.table.Snapshot(ctx, name)
 	return err
 }
+
+// RotateRoot is called by one goroutine.
+func (s *cofre) RotateRoot(ctx context.Context) error {
+	s.turn++
+	return s.table.RotateRoot(ctx, s.roots[s.turn%2])
+}
+
+func (s *cofre) RotateTableKey(ctx context.Context) error { return s.table.RotateKey(ctx) }
 
 func (s *cofre) Close() error {
 	var errs []error

@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cofredb/cofre/keyring"
+)
+
+// RotateRoot has root wrap the table's key from now on: Options.RootKey or one
+// of Options.Roots. It takes one call to the key service of the present root
+// key and one to root's, and one small write; no file of the table is read or
+// written, whatever its size, and reads and writes go on meanwhile.
+//
+// The present root key again gets its new material, if it was rotated in its
+// service, to wrap the table's key. Another root key also gets a new version of
+// the table's key, so that who holds the former one and an old copy of the
+// keyring can open what was written until now, and nothing that is written
+// afterwards. All snapshots stay readable, and the former root key is not called
+// again for this table.
+//
+// It is durable when it returns; after a crash the table has either root key and
+// opens. Errors: ErrKeyInaccessible, ErrTableNotFound, ErrReadOnly, ErrClosed;
+// keyring.ErrRootNotPinned for a root key that the store was not opened with.
+func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
+	return t.rotate(func(live *keyring.TableKeys) error {
+		return t.store.ring.RotateRoot(ctx, t.id, root, live)
+	})
+}
+
+// RotateKey makes a new version of the table's key under the same root key. New
+// files are sealed under it; what exists stays under the version that it was
+// sealed with, which hangs below the new one. Cost, durability and errors are
+// those of RotateRoot.
+func (t *Table) RotateKey(ctx context.Context) error {
+	return t.rotate(func(live *keyring.TableKeys) error {
+		return t.store.ring.RotateTableKey(ctx, t.id, live)
+	})
+}
+
+// rotate changes the table's key. No instance opens meanwhile, with keys that do
+// not hear of it; one that is open goes on.
+func (t *Table) rotate(change func(live *keyring.TableKeys) error) error {
+	t.store.ringMu.Lock()
+	defer t.store.ringMu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.store.opts.Mode == ReadOnly:
+		return ErrReadOnly
+	case t.store.isClosed():
+		return ErrClosed
+	case t.dropped:
+		return fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
+	}
+	var live *keyring.TableKeys
+	if i := t.inst.Load(); i != nil {
+		live = i.keys
+	}
+	if err := change(live); err != nil {
+		return t.keyError(err)
+	}
+	return nil
+}

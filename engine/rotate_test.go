@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cofredb/cofre/keyring"
+)
+
+// rotating opens a store with two root keys, and a table under the first.
+func rotating(t *testing.T, fs vfs.FS, a, b keyring.RootKey) (*Store, *Table) {
+	opts := crashOptions(a, fs)
+	opts.Roots = []keyring.RootKey{b}
+	s, err := Open(t.Context(), crashDir, opts)
+	require.NoError(t, err)
+	tab, err := s.Table("clinic.patients")
+	if err != nil {
+		tab, err = s.CreateTable(t.Context(), "clinic.patients", TableOptions{})
+	}
+	require.NoError(t, err)
+	return s, tab
+}
+
+// TestRotateTouchesNoData counts what a rotation does to the disk: nothing but
+// the keyring is read or written, in a table that is in use and in one that is
+// closed.
+func TestRotateTouchesNoData(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var mu sync.Mutex
+	var touched []string
+	counting := errorfs.Wrap(vfs.NewCrashableMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		touched = append(touched, op.Path)
+		return nil
+	}))
+	a, b := newMemRoot("a"), newMemRoot("b")
+	s, tab := rotating(t, counting, a, b)
+	for i := range 2000 {
+		require.NoError(t, tab.Put(fmt.Appendf(nil, "%06d", i), make([]byte, 100), noSyncWrite))
+	}
+	require.NoError(t, tab.Compact(ctx, nil, nil))
+	_, err := tab.Snapshot(ctx, "before")
+	require.NoError(t, err)
+	for _, inUse := range []bool{true, false} {
+		if !inUse {
+			require.NoError(t, tab.Close())
+		}
+		for name, rotate := range map[string]func() error{
+			"to another root": func() error { return tab.RotateRoot(ctx, b) },
+			"and back":        func() error { return tab.RotateRoot(ctx, a) },
+			"the same root":   func() error { return tab.RotateRoot(ctx, a) },
+			"table key":       func() error { return tab.RotateKey(ctx) },
+		} {
+			mu.Lock()
+			touched = nil
+			mu.Unlock()
+			require.NoError(t, rotate(), name)
+			mu.Lock()
+			require.NotEmpty(t, touched)
+			for _, p := range touched {
+				require.True(t, strings.HasPrefix(p, crashDir+"/keyring"), "%s touches %s", name, p)
+			}
+			mu.Unlock()
+		}
+	}
+	require.NoError(t, s.Close())
+}
+
+// TestRotateBesideWork rotates while rows are written, read and compacted, and
+// snapshots are taken: all rows and all snapshots are there afterwards, and in
+// another open.
+func TestRotateBesideWork(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	fs := vfs.NewCrashableMem()
+	a, b := newMemRoot("a"), newMemRoot("b")
+	s, tab := rotating(t, fs, a, b)
+	const rows, rounds = 400, 12
+	row := func(r, i int) []byte { return fmt.Appendf(nil, "%03d/%04d", r, i) }
+	for r := range rounds {
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for i := range rows {
+				if err := tab.Put(row(r, i), row(r, i), noSyncWrite); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for i := range rows {
+				if r == 0 {
+					break
+				}
+				if v, err := tab.Get(row(r-1, i)); err != nil || string(v) != string(row(r-1, i)) {
+					t.Error(err, string(v))
+				}
+			}
+		})
+		wg.Go(func() {
+			if err := tab.Flush(); err != nil {
+				t.Error(err)
+			}
+			if err := tab.Compact(ctx, nil, nil); err != nil {
+				t.Error(err)
+			}
+		})
+		root := []*memRoot{b, a}[r%2]
+		require.NoError(t, tab.RotateRoot(ctx, root))
+		require.NoError(t, tab.RotateKey(ctx))
+		_, err := tab.Snapshot(ctx, fmt.Sprint("s", r))
+		require.NoError(t, err)
+		wg.Wait()
+		if r%4 == 3 {
+			require.NoError(t, tab.Close())
+		}
+	}
+	requireVerified(t, s)
+	require.NoError(t, s.Close())
+
+	s, tab = rotating(t, fs, a, b)
+	for r := range rounds {
+		for i := range rows {
+			v, err := tab.Get(row(r, i))
+			require.NoError(t, err)
+			require.Equal(t, row(r, i), v)
+		}
+		v, err := tab.OpenSnapshot(ctx, fmt.Sprint("s", r))
+		require.NoError(t, err)
+		for i := range rows {
+			for old := range r {
+				_, err := v.Get(row(old, i))
+				require.NoError(t, err)
+			}
+		}
+		require.NoError(t, v.Close())
+	}
+	m, err := tab.Metrics()
+	require.NoError(t, err)
+	require.EqualValues(t, 1+2*rounds, m.KeyVersion)
+	requireVerified(t, s)
+	require.NoError(t, s.Close())
+}
+
+// TestRotateCrashes crashes before each operation on the disk of a rotation: the
+// table opens, with all that was acknowledged.
+func TestRotateCrashes(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem := vfs.NewCrashableMem()
+	a, b := newMemRoot("a"), newMemRoot("b")
+	var clones []*vfs.MemFS
+	watching, rng := false, rand.New(rand.NewPCG(1, 3))
+	s, tab := rotating(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(errorfs.Op) error {
+		if watching {
+			for range 2 {
+				clones = append(clones, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng}))
+			}
+		}
+		return nil
+	})), a, b)
+	want := make(map[string]string)
+	put := func(tab *Table, k string) {
+		require.NoError(t, tab.Put([]byte(k), []byte(k), nil))
+		want[k] = k
+	}
+	put(tab, "before")
+	for n, rotate := range []func() error{
+		func() error { return tab.RotateRoot(ctx, b) },
+		func() error { return tab.RotateKey(ctx) },
+		func() error { return tab.RotateRoot(ctx, b) },
+	} {
+		watching = true
+		require.NoError(t, rotate())
+		watching = false
+		require.NotEmpty(t, clones)
+		for _, clone := range clones {
+			again, tab := rotating(t, clone, a, b)
+			for k, v := range want {
+				got, err := tab.Get([]byte(k))
+				require.NoError(t, err)
+				require.Equal(t, v, string(got))
+			}
+			require.NoError(t, tab.Put([]byte("more"), nil, nil))
+			requireVerified(t, again)
+			require.NoError(t, again.Close())
+		}
+		clones = nil
+		put(tab, fmt.Sprint("after", n))
+	}
+	require.NoError(t, s.Close())
+}
+
+// TestRotateFails wants a rotation that cannot be to change nothing, and to say
+// why.
+func TestRotateFails(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	fs := vfs.NewCrashableMem()
+	a, b := newMemRoot("a"), newMemRoot("b")
+	s, tab := rotating(t, fs, a, b)
+	require.ErrorIs(t, tab.RotateRoot(ctx, newMemRoot("c")), keyring.ErrRootNotPinned)
+	require.Error(t, tab.RotateRoot(ctx, nil))
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	require.ErrorIs(t, tab.RotateKey(cancelled), context.Canceled)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	m, err := tab.Metrics()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, m.KeyVersion)
+	_, err = s.DropTable(ctx, tab.Name(), DropOptions{})
+	require.NoError(t, err)
+	require.ErrorIs(t, tab.RotateKey(ctx), ErrTableNotFound)
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, tab.RotateKey(ctx), ErrClosed)
+
+	s, err = Open(ctx, crashDir, Options{Mode: ReadOnly, RootKey: a, Roots: []keyring.RootKey{b}, FS: fs})
+	require.NoError(t, err)
+	require.ErrorIs(t, s.newTable("x.y", tab.ID()).RotateKey(ctx), ErrReadOnly)
+	require.NoError(t, s.Close())
+}

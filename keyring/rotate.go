@@ -1,0 +1,170 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// RotateRoot has root, which must be pinned, wrap the table's key from now on.
+// It makes one call to the key service that wraps it today, one to root's, and
+// one change of the keyring; nothing else is read or written, whatever the table
+// holds.
+//
+// The root key that wraps it today, under the same URI, gets its new material
+// to wrap the newest version once more. Another root key gets a new version of
+// the table key, under which the older ones hang: who held the former root key
+// and an old keyring opens what was written until then, and nothing that is
+// written afterwards (Amazon Keyspaces does the same when a table's key is
+// changed).
+//
+// live, if not nil, are the table's keys in use: files made after RotateRoot has
+// returned have data keys under the newest version. If we crash before it
+// returns, the keyring is that before or that after; either opens every file.
+//
+// Errors are ErrTableUnknown, *KeyError, *corrupt.Error, ErrRotated,
+// *LimitError at MaxVersions, and those of a change.
+func (k *Keyring) RotateRoot(ctx context.Context, id ID, root RootKey, live *TableKeys) error {
+	if root == nil {
+		return errors.New("keyring: a root key is nil")
+	}
+	return k.rotate(ctx, id, live, func(now []string) (roots []RootKey, add bool) {
+		return []RootKey{root}, len(now) != 1 || now[0] != root.URI()
+	})
+}
+
+// RotateTableKey makes a new version of the table's key, wrapped by the root keys
+// that wrap the present one: by all of them, or it fails. Data keys that exist stay under the version that
+// wraps them. Otherwise it is like RotateRoot.
+func (k *Keyring) RotateTableKey(ctx context.Context, id ID, live *TableKeys) error {
+	return k.rotate(ctx, id, live, func(now []string) (roots []RootKey, add bool) {
+		for _, uri := range now {
+			roots = append(roots, k.pins[uri])
+		}
+		return roots, true
+	})
+}
+
+// A rotation is one under way.
+type rotation struct {
+	keys  map[uint32]*Secret // all versions, unwrapped
+	ec    Context            // of the version that it makes current
+	key   *Secret            // that version; one of keys
+	wraps []wrap             // of it
+	add   bool               // it is a new version
+}
+
+// rotate unwraps the table's key, wraps what plan says, and replaces the entry.
+// plan hears the root keys that wrap the key now; it names those that will, and
+// says whether there is to be a new version.
+func (k *Keyring) rotate(ctx context.Context, id ID, live *TableKeys, plan func(now []string) (roots []RootKey, add bool)) error {
+	if err := k.changeable(); err != nil {
+		return err
+	}
+	row, keys, metadata, err := k.openRow(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer clear(metadata)
+	defer wipeAll(keys)
+	roots, add := plan(row.entry.roots())
+	newest := row.entry.newest()
+	r := &rotation{
+		keys: keys, key: keys[newest.number], add: add,
+		ec: Context{Store: k.storeID, Table: id, Purpose: PurposeTableKey, Version: newest.number},
+	}
+	if add {
+		if len(row.entry.versions) >= MaxVersions {
+			return &LimitError{What: "versions of a table key", Len: len(row.entry.versions) + 1, Max: MaxVersions}
+		}
+		r.ec.Version++
+		r.key = RandomSecret()
+		r.keys[r.ec.Version] = r.key
+	}
+	for _, root := range roots {
+		pinned, ok := k.pins[root.URI()]
+		if !ok {
+			return &KeyError{Op: "wrap table key", URI: root.URI(), Err: ErrRootNotPinned}
+		}
+		w, err := wrapBy(ctx, pinned, r.key, r.ec, "wrap table key")
+		if err != nil {
+			return err
+		}
+		r.wraps = append(r.wraps, w)
+	}
+	var made *keyEntry
+	err = k.changeTable(ctx, id, func(s *state, i int) error {
+		now := s.tables[i].entry
+		if now.newest().number != newest.number {
+			return fmt.Errorf("%w: table %s is at version %d by now", ErrRotated, id, now.newest().number)
+		}
+		made, err = k.rotated(r, now)
+		s.tables[i].entry = made
+		return err
+	})
+	if err == nil && live != nil {
+		live.adopt(r.ec.Version, r.key, made.roots())
+	}
+	return err
+}
+
+// rotated makes the entry that takes the place of now, whose newest version is
+// still that which the rotation began with.
+func (k *Keyring) rotated(r *rotation, now *keyEntry) (*keyEntry, error) {
+	before := r.keys[now.newest().number]
+	// Metadata may have changed since, by whoever holds the table's key.
+	if ok, err := now.verify(k.storeID, before); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, fmt.Errorf("%w: not the key of table %s", ErrWrongContext, now.id)
+	}
+	e := &keyEntry{id: now.id, versions: slices.Clone(now.versions), metadata: now.metadata}
+	if !r.add {
+		e.newest().wraps = r.wraps
+		return e, e.finish(k.storeID, r.key)
+	}
+	for i := range e.versions {
+		v := &e.versions[i]
+		if v.state == versionRetired {
+			continue
+		}
+		ec := r.ec
+		ec.Version = v.number
+		older, err := wrapOlder(k.opts.Suite, r.key, r.keys[v.number], ec)
+		if err != nil {
+			return nil, err
+		}
+		v.state, v.wraps, v.older = versionOlder, nil, older
+	}
+	commitment, err := commit(r.key, r.ec)
+	if err != nil {
+		return nil, err
+	}
+	e.versions = append(e.versions, keyVersion{
+		number: r.ec.Version, createdAt: k.now(), state: versionCurrent, commitment: commitment, wraps: r.wraps,
+	})
+	at := metadataAAD(k.storeID, now.id)
+	metadata, err := openSalted(k.opts.Suite, before, labelMetadata, now.metadata, at)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(metadata)
+	if e.metadata, err = sealSalted(k.opts.Suite, r.key, labelMetadata, metadata, at); err != nil {
+		return nil, err
+	}
+	return e, e.finish(k.storeID, r.key)
+}
+
+// adopt makes a version current in keys that are in use, unless they were wiped.
+func (t *TableKeys) adopt(version uint32, key *Secret, roots []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open == nil {
+		return
+	}
+	if _, ok := t.open.keys[version]; !ok {
+		t.open.keys[version] = key.Clone()
+	}
+	t.version, t.roots = version, roots
+}

@@ -1,0 +1,229 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cofredb/cofre/internal/corrupt"
+)
+
+// TestRotations rotates in random order and wants every data key of any time to
+// open afterwards, by the keys in use and by those of another open.
+func TestRotations(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem, a, b := newTestFS(t), newFakeRoot("a"), newFakeRoot("b")
+	k := mustCreate(t, mem, a)
+	require.NoError(t, k.Close())
+	k = mustOpen(t, mem, a, b)
+	live := mustTable(t, k, "shop.orders", a, "metadata")
+	id := live.ID()
+	require.NoError(t, k.FinishCreate(ctx, id))
+
+	var made []*DataKey
+	root, version := a, uint32(1)
+	rng := rand.New(rand.NewPCG(1, 7))
+	for range 40 {
+		dk, err := live.NewDataKey(ID{byte(len(made))})
+		require.NoError(t, err)
+		require.Equal(t, version, dk.Version)
+		made = append(made, dk)
+
+		calls, generation, to := a.calls()+b.calls(), k.Generation(), root
+		switch rng.IntN(3) {
+		case 0:
+			require.NoError(t, k.RotateTableKey(ctx, id, live))
+			version++
+		case 1: // new material of the same root key
+			require.NoError(t, k.RotateRoot(ctx, id, root, live))
+		case 2:
+			if to = a; root == a {
+				to = b
+			}
+			require.NoError(t, k.RotateRoot(ctx, id, to, live))
+			version++
+		}
+		require.Equal(t, calls+2, a.calls()+b.calls(), "one unwrap, one wrap")
+		require.Equal(t, generation+1, k.Generation(), "one change")
+		root = to
+		require.Equal(t, version, live.Version())
+		require.Equal(t, []string{root.URI()}, live.RootURIs())
+
+		again := mustOpen(t, mem, a, b)
+		tk, err := again.OpenTable(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, version, tk.Version())
+		require.Equal(t, "metadata", string(tk.Metadata()))
+		for n, dk := range made {
+			for _, keys := range []*TableKeys{live, tk} {
+				got, err := keys.DataKey(ID{byte(n)}, dk.Version, dk.Wrapped[:])
+				require.NoError(t, err)
+				require.True(t, got.Equal(dk.Key))
+			}
+		}
+		tk.Wipe()
+	}
+	require.NoError(t, k.SetMetadata(ctx, live, []byte("by the keys in use")))
+}
+
+// TestFormerRootReadsNothingNew keeps a root key and the keyring of its time: they
+// open what was there, and nothing that was made after the rotation.
+func TestFormerRootReadsNothingNew(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem, a, b := newTestFS(t), newFakeRoot("a"), newFakeRoot("b")
+	k := mustCreate(t, mem, b)
+	require.NoError(t, k.Close())
+	k = mustOpen(t, mem, a, b)
+	live := mustTable(t, k, "shop.orders", a, "")
+	old := mem.CrashClone(vfs.CrashCloneCfg{})
+	before, err := live.NewDataKey(ID{1})
+	require.NoError(t, err)
+	require.NoError(t, k.RotateRoot(ctx, live.ID(), b, live))
+	after, err := live.NewDataKey(ID{2})
+	require.NoError(t, err)
+
+	calls := a.calls()
+	_, err = k.OpenTable(ctx, live.ID())
+	require.NoError(t, err)
+	require.Equal(t, calls, a.calls(), "the former root key is called")
+
+	thief := mustOpen(t, old, a, b)
+	keys, err := thief.OpenTable(ctx, live.ID())
+	require.NoError(t, err)
+	_, err = keys.DataKey(ID{1}, before.Version, before.Wrapped[:])
+	require.NoError(t, err)
+	_, err = keys.DataKey(ID{2}, after.Version, after.Wrapped[:])
+	require.ErrorIs(t, err, ErrVersionUnknown)
+	_, err = keys.DataKey(ID{2}, before.Version, after.Wrapped[:])
+	require.ErrorIs(t, err, corrupt.ErrAuth)
+}
+
+// A hookedRoot does something before it wraps.
+type hookedRoot struct {
+	*fakeRoot
+	hook func()
+}
+
+func (r *hookedRoot) Wrap(ctx context.Context, key *Secret, ec Context) ([]byte, error) {
+	if h := r.hook; h != nil {
+		r.hook = nil
+		h()
+	}
+	return r.fakeRoot.Wrap(ctx, key, ec)
+}
+
+// TestRotationFails fails rotations at each of their calls: nothing is changed.
+func TestRotationFails(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem, a := newTestFS(t), newFakeRoot("a")
+	b := &hookedRoot{fakeRoot: newFakeRoot("b")}
+	k := mustCreate(t, mem, a)
+	require.NoError(t, k.Close())
+	k = mustOpen(t, mem, a, b)
+	live := mustTable(t, k, "shop.orders", a, "metadata")
+	id := live.ID()
+	before := summary(t, k)
+	unchanged := func() {
+		t.Helper()
+		require.Equal(t, before, summary(t, k))
+		require.Equal(t, before, summary(t, mustOpen(t, mem, a, b)))
+		require.EqualValues(t, 1, live.Version())
+	}
+
+	require.ErrorIs(t, k.RotateRoot(ctx, id, newFakeRoot("c"), live), ErrRootNotPinned)
+	unchanged()
+	require.ErrorContains(t, k.RotateRoot(ctx, id, nil, live), "nil")
+	require.ErrorIs(t, k.RotateRoot(ctx, ID{1}, b, live), ErrTableUnknown)
+	require.ErrorIs(t, k.RotateTableKey(ctx, ID{1}, nil), ErrTableUnknown)
+	a.fail(ErrKeyDenied)
+	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrKeyDenied)
+	require.ErrorIs(t, k.RotateTableKey(ctx, id, live), ErrKeyDenied)
+	a.fail(nil)
+	unchanged()
+	b.fail(ErrKeyUnreachable)
+	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrKeyUnreachable)
+	b.fail(nil)
+	unchanged()
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	require.ErrorIs(t, k.RotateTableKey(cancelled, id, live), context.Canceled)
+	unchanged()
+
+	// What another does while the key service is asked.
+	b.hook = func() { require.NoError(t, k.SetMetadata(ctx, live, []byte("newer"))) }
+	require.NoError(t, k.RotateRoot(ctx, id, b, live))
+	tk, err := k.OpenTable(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, "newer", string(tk.Metadata()))
+	b.hook = func() { require.NoError(t, k.RotateTableKey(ctx, id, nil)) }
+	require.ErrorIs(t, k.RotateTableKey(ctx, id, live), ErrRotated)
+	require.ErrorIs(t, k.SetMetadata(ctx, live, nil), ErrVersionUnknown, "keys that did not hear of it")
+	b.hook = func() {
+		_, err := k.DropTable(ctx, id)
+		require.NoError(t, err)
+	}
+	require.ErrorIs(t, k.RotateTableKey(ctx, id, live), ErrTableUnknown)
+
+	live.Wipe()
+	live.adopt(9, RandomSecret(), nil)
+	_, err = live.NewDataKey(ID{3})
+	require.ErrorIs(t, err, ErrKeysWiped)
+	reader, err := Open(ctx, testDir, []RootKey{a, b}, true, Options{FS: mem})
+	require.NoError(t, err)
+	require.ErrorIs(t, reader.RotateTableKey(ctx, id, nil), ErrReadOnly)
+	require.NoError(t, k.Close())
+	require.ErrorIs(t, k.RotateTableKey(ctx, id, nil), ErrClosed)
+}
+
+// TestManyVersions rotates a key with as many versions as there may be, and one
+// with retired ones.
+func TestManyVersions(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem, a := newTestFS(t), newFakeRoot("a")
+	k := mustCreate(t, mem, a)
+	live := mustTable(t, k, "shop.orders", a, "metadata")
+	id := live.ID()
+	retired := func(n int) {
+		require.NoError(t, k.changeTable(ctx, id, func(s *state, i int) error {
+			old := s.tables[i].entry
+			e := &keyEntry{id: id, metadata: old.metadata}
+			for v := range n {
+				e.versions = append(e.versions, keyVersion{
+					number: uint32(v + 1), createdAt: k.now(), state: versionRetired, commitment: make([]byte, commitmentLen),
+				})
+			}
+			newest := *old.newest()
+			newest.number = uint32(n + 1)
+			key, _ := live.newest()
+			ec := Context{Store: k.storeID, Table: id, Purpose: PurposeTableKey, Version: newest.number}
+			w, err := wrapBy(ctx, a, key, ec, "")
+			if err != nil {
+				return err
+			}
+			newest.wraps = []wrap{w}
+			if newest.commitment, err = commit(key, ec); err != nil {
+				return err
+			}
+			e.versions = append(e.versions, newest)
+			s.tables[i].entry = e
+			return e.finish(k.storeID, key)
+		}))
+	}
+	retired(MaxVersions - 2)
+	require.NoError(t, k.RotateTableKey(ctx, id, nil))
+	var limit *LimitError
+	err := k.RotateTableKey(ctx, id, nil)
+	require.True(t, errors.As(err, &limit), "%v", err)
+	require.NoError(t, k.RotateRoot(ctx, id, a, nil), "needs no version")
+	tk, err := mustOpen(t, mem, a).OpenTable(ctx, id)
+	require.NoError(t, err)
+	require.EqualValues(t, MaxVersions, tk.Version())
+}
