@@ -14,7 +14,7 @@ import (
 
 var bboltKind = Kind{
 	Name: "bbolt", Title: "bbolt", Module: "go.etcd.io/bbolt",
-	Options: "one bucket; free list in a map and not on disk; no cache of its own, but the operating system's",
+	Options: "one bucket; free list in a map and not on disk; concurrent durable puts batched for 300 µs; no cache but the operating system's",
 	Open:    openBolt,
 }
 
@@ -40,8 +40,8 @@ func openBolt(c Config) (System, error) {
 	if err != nil {
 		return nil, err
 	}
-	// How long a batch waits for others.
-	db.MaxBatchDelay = time.Millisecond
+	// How long a batch waits for others; bbolt's 10 ms are longer than a sync.
+	db.MaxBatchDelay = 300 * time.Microsecond
 	err = db.Update(func(t *bbolt.Tx) error {
 		_, err := t.CreateBucketIfNotExists(boltBucket)
 		return err
@@ -53,7 +53,8 @@ func openBolt(c Config) (System, error) {
 }
 
 // Put writes in a transaction of its own, or, where others wait for a sync too,
-// in one with them.
+// in one with them: so a single writer waits for nobody, and eight are more than
+// twice as fast as each on its own.
 func (s *boltDB) Put(key, value []byte) error {
 	put := func(t *bbolt.Tx) error { return t.Bucket(boltBucket).Put(key, value) }
 	others := s.writers.Add(1) > 1
