@@ -27,6 +27,7 @@ import (
 	"github.com/cofredb/cofre/internal/torture/seals"
 	"github.com/cofredb/cofre/internal/torture/verdict"
 	"github.com/cofredb/cofre/internal/torture/work"
+	"github.com/cofredb/cofre/keyring"
 )
 
 // A Run is a round: a workload, and the crashes it is put through.
@@ -136,7 +137,7 @@ func (r *recorder) stop() []moment {
 }
 
 func (r *Run) options(fs *crashfs.FS) engine.Options {
-	o := engine.Options{RootKey: work.NewRoot("crash"), FS: fs, IdleTimeout: -1, UnitSize: 256, MemoryBudget: 1 << 20}
+	o := engine.Options{RootKey: work.NewRoot("crash"), Roots: []keyring.RootKey{work.NewRoot("crash-other")}, FS: fs, IdleTimeout: -1, UnitSize: 256, MemoryBudget: 1 << 20}
 	if r.Disk != nil {
 		o.FS = r.Disk(fs)
 	}

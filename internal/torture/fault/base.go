@@ -10,6 +10,7 @@ import (
 	"github.com/cofredb/cofre/internal/torture/oracle"
 	"github.com/cofredb/cofre/internal/torture/verdict"
 	"github.com/cofredb/cofre/internal/torture/work"
+	"github.com/cofredb/cofre/keyring"
 )
 
 // A base is the disk that scenarios begin with.
@@ -20,7 +21,7 @@ type base struct {
 }
 
 func options(fs *crashfs.FS) engine.Options {
-	return engine.Options{RootKey: work.NewRoot("fault"), FS: fs, IdleTimeout: -1, UnitSize: 256, MemoryBudget: 1 << 20, DiskFullWait: -1}
+	return engine.Options{RootKey: work.NewRoot("fault"), Roots: []keyring.RootKey{work.NewRoot("fault-other")}, FS: fs, IdleTimeout: -1, UnitSize: 256, MemoryBudget: 1 << 20, DiskFullWait: -1}
 }
 
 func newBase(seed uint64) (*base, error) {

@@ -1,6 +1,6 @@
 package fault
 
-import ()
+import "github.com/cofredb/cofre/internal/torture/work"
 
 // A scenario is what happens while a fault lies in wait.
 type scenario struct {
@@ -36,6 +36,13 @@ func scenarios() []scenario {
 		{"drop", false, func(t *try) {
 			t.write(table, 2)
 			t.call("drop", func() error { return t.s.Drop(table, true) })
+		}},
+		{"rotate", false, func(t *try) {
+			t.write(table, 2)
+			t.call("rotate the root", func() error { return t.s.Rotate(table, 1) })
+			t.write(table, 2)
+			t.call("rotate the key", func() error { return t.s.Rotate(table, work.NewTableKey) })
+			t.call("flush", func() error { return t.s.Flush(table) })
 		}},
 		{"open", true, func(t *try) {
 			if t.open() == nil {

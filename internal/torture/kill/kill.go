@@ -50,7 +50,11 @@ func options(dir string) (engine.Options, error) {
 		return engine.Options{}, err
 	}
 	root, _, err := svc.Ensure(context.Background(), "torture")
-	return engine.Options{RootKey: root, MemoryBudget: 1 << 20, UnitSize: 256, IdleTimeout: 20 * time.Millisecond, DiskFullWait: -1}, err
+	if err != nil {
+		return engine.Options{}, err
+	}
+	other, _, err := svc.Ensure(context.Background(), "torture-other")
+	return engine.Options{RootKey: root, Roots: []keyring.RootKey{other}, MemoryBudget: 1 << 20, UnitSize: 256, IdleTimeout: 20 * time.Millisecond, DiskFullWait: -1}, err
 }
 
 const table = "kill.table"

@@ -17,6 +17,7 @@ import (
 	"github.com/cofredb/cofre/internal/torture/oracle"
 	"github.com/cofredb/cofre/internal/torture/verdict"
 	"github.com/cofredb/cofre/internal/torture/work"
+	"github.com/cofredb/cofre/keyring"
 )
 
 // A Config is a configuration of stores.
@@ -116,6 +117,7 @@ func replay(c Config, ops []work.Op, want []string) (at int, err error) {
 	mem := vfs.NewCrashableMem()
 	e := &work.Engine{Options: c.Options, Table: c.Table}
 	e.Options.RootKey = work.NewRoot("meta")
+	e.Options.Roots = []keyring.RootKey{work.NewRoot("meta-other")}
 	e.Options.IdleTimeout = -1
 	e.Options.FS = mem
 	e.Restart = func(o *engine.Options) {

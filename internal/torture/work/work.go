@@ -58,6 +58,9 @@ type Subject interface {
 	Flush(table string) error
 	Compact(table, from, to string) error
 	CloseTable(table string) error
+	// Rotate gives a table a new key, or has another root key wrap it: the one of
+	// that number among those of the store, counted round.
+	Rotate(table string, root int) error
 	// Reopen closes the store and opens it again; Crash does so without the
 	// close, after a synced write to each table.
 	Reopen() error
@@ -170,6 +173,7 @@ func verbs() []*Verb {
 		&snapshotVerb, &snapshotsVerb, &openSnapshotVerb, &dropSnapshotVerb,
 		&createVerb, &dropVerb, &tablesVerb,
 		&flushVerb, &compactVerb, &closeVerb, &reopenVerb, &crashVerb,
+		&rotateVerb,
 	}
 }
 
