@@ -90,4 +90,5 @@ require (
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/protobuf v1.36.7 // indirect
 	honnef.co/go/tools v0.8.2 // indirect
+	lukechampine.com/adiantum v1.1.1 // indirect
 )

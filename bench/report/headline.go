@@ -95,16 +95,18 @@ func (r *Report) doubts() []string {
 	if r.Partial != "" {
 		doubts = append(doubts, "This report is partial: "+r.Partial+".")
 	}
-	least, stopped := 0, 0
+	least, stopped := math.MaxInt, 0
 	for i := range r.Results {
-		if n := len(r.Results[i].Rounds); i == 0 || n < least {
-			least = n
+		if x := &r.Results[i]; x.Failed != "" {
+			doubts = append(doubts, fmt.Sprintf("%s failed in %s: %s", r.Title(x.System), x.Workload, x.Failed))
+			continue
 		}
+		least = min(least, len(r.Results[i].Rounds))
 		if r.Results[i].Stopped() {
 			stopped++
 		}
 	}
-	if len(r.Results) > 0 && least < few {
+	if least < few {
 		doubts = append(doubts, fmt.Sprintf("Some figures come from %s: a spread of so few says little.", plural(least, "round")))
 	}
 	if stopped > 0 {

@@ -157,6 +157,14 @@ func (r *Report) facts() []fact {
 	if s.Durable != "" {
 		add("durable", "%s", s.Durable)
 	}
+	for i := range r.Results {
+		if x := &r.Results[i]; x.rotations() > 0 {
+			p99 := x.phaseP99()
+			add("rotations", "%s on %s: %s, %s each; p99 of reads and writes %s before, %s meanwhile (%.2f), %s after",
+				x.Workload, r.Title(x.System), plural(x.rotations(), "rotation"), nanos(x.eventSeconds()*1e9),
+				nanos(p99[0]), nanos(p99[1]), p99[1]/p99[0], nanos(p99[2]))
+		}
+	}
 	return facts
 }
 

@@ -15,13 +15,13 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
-	_ "github.com/ncruces/go-sqlite3/vfs/xts" // registers the encrypting VFS
+	_ "github.com/ncruces/go-sqlite3/vfs/adiantum" // registers the encrypting VFS
 )
 
 var sqliteKind = Kind{
 	Name: "sqlite-encrypted", Title: "SQLite encrypted", Module: "github.com/ncruces/go-sqlite3",
 	Encrypted: true,
-	Options:   "pure Go; AES-256-XTS; WAL; synchronous FULL if durable, else OFF; the whole cache for each connection, of which there are as many as cores",
+	Options:   "pure Go; Adiantum, which is faster here than its AES-XTS; WAL; synchronous FULL if durable, else OFF; the whole cache for each connection, of which there are as many as cores",
 	Open:      openSQLite,
 }
 
@@ -50,7 +50,7 @@ func openSQLite(c Config) (_ System, err error) {
 	if err := claim(c.Dir, "sqlite-encrypted"); err != nil {
 		return nil, err
 	}
-	key, err := loadKey(c.Dir, 64) // two of AES-256
+	key, err := loadKey(c.Dir, 32)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func openConn(path string, key []byte, c Config) (_ *sqliteConn, err error) {
 	if !strings.HasPrefix(name, "/") {
 		name = "/" + name // a drive
 	}
-	uri := url.URL{Scheme: "file", Path: name, RawQuery: url.Values{"vfs": {"xts"}, "hexkey": {hex.EncodeToString(key)}}.Encode()}
+	uri := url.URL{Scheme: "file", Path: name, RawQuery: url.Values{"vfs": {"adiantum"}, "hexkey": {hex.EncodeToString(key)}}.Encode()}
 	// A connection's memory is of 32 bits.
 	cache := min(c.Cache, 2<<30)
 	ctx := sqlite3.WithMaxMemory(context.Background(), cache+1<<30)
