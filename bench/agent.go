@@ -41,7 +41,6 @@ type Agent struct {
 	turn   *workload.Turn
 	system system.System
 	round  report.Round
-	since  usage
 }
 
 // A Job is a turn, or the loading of a table.

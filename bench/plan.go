@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cofredb/cofre/bench/system"
@@ -59,9 +58,7 @@ func Quick() Plan {
 // some of them at other sizes of values.
 func Full() Plan {
 	p := standard()
-	for _, k := range system.All() {
-		p.Systems = append(p.Systems, k)
-	}
+	p.Systems = system.All()
 	for _, w := range workload.All() {
 		p.Workloads = append(p.Workloads, Measured{w, p.Value})
 	}
@@ -243,13 +240,4 @@ func (p *Plan) Disk() (bytes int64) {
 		bytes = max(bytes, (need+loaded)*int64(len(p.Systems)))
 	}
 	return bytes + 64<<20
-}
-
-// names lists the systems for a message.
-func (p *Plan) names() string {
-	var names []string
-	for _, k := range p.Systems {
-		names = append(names, k.Name)
-	}
-	return strings.Join(names, ", ")
 }
