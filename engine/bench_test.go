@@ -96,6 +96,8 @@ type side interface {
 	put(key, value []byte, sync bool) error
 	appendGet(dst, key []byte) ([]byte, error)
 	scan(visit func(key, value []byte)) error
+	scanReverse(visit func(key, value []byte)) error
+	scanFrom(key []byte, visit func(key, value []byte) bool) error
 	flush() error
 	compact() error
 	reopen(b *testing.B) // with cold caches
@@ -141,6 +143,28 @@ func (c *cofreSide) scan(visit func(key, value []byte)) error {
 			return err
 		}
 		visit(e.Key, e.Value)
+	}
+	return nil
+}
+
+func (c *cofreSide) scanReverse(visit func(key, value []byte)) error {
+	for e, err := range c.Scan(ScanOptions{Reverse: true}) {
+		if err != nil {
+			return err
+		}
+		visit(e.Key, e.Value)
+	}
+	return nil
+}
+
+func (c *cofreSide) scanFrom(key []byte, visit func(key, value []byte) bool) error {
+	for e, err := range c.Scan(ScanOptions{From: key}) {
+		if err != nil {
+			return err
+		}
+		if !visit(e.Key, e.Value) {
+			break
+		}
 	}
 	return nil
 }
@@ -211,6 +235,38 @@ func (p *plainSide) scan(visit func(key, value []byte)) error {
 			return errors.Join(err, it.Close())
 		}
 		visit(it.Key(), v)
+	}
+	return errors.Join(it.Error(), it.Close())
+}
+
+func (p *plainSide) scanReverse(visit func(key, value []byte)) error {
+	it, err := p.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	for ok := it.Last(); ok; ok = it.Prev() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return errors.Join(err, it.Close())
+		}
+		visit(it.Key(), v)
+	}
+	return errors.Join(it.Error(), it.Close())
+}
+
+func (p *plainSide) scanFrom(key []byte, visit func(key, value []byte) bool) error {
+	it, err := p.db.NewIter(&pebble.IterOptions{LowerBound: key})
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return errors.Join(err, it.Close())
+		}
+		if !visit(it.Key(), v) {
+			break
+		}
 	}
 	return errors.Join(it.Error(), it.Close())
 }
@@ -403,6 +459,24 @@ func BenchmarkRatioScanCold(b *testing.B) {
 	})
 }
 
+// BenchmarkRatioScanColdReverse reads all rows from the last to the first.
+func BenchmarkRatioScanColdReverse(b *testing.B) {
+	d := newBenchData(benchRows)
+	both := bothLoaded(b, d)
+	compare(b, 15, d.rows, func(s int) cost {
+		both[s].reopen(b)
+		return measure(b, func() {
+			i := d.rows
+			require.NoError(b, both[s].scanReverse(func(k, v []byte) {
+				if i--; i < 0 || !bytes.Equal(k, d.key(i)) || !bytes.Equal(v, d.value(i)) {
+					b.Fatalf("%T: row %d is not what was written", both[s], i)
+				}
+			}))
+			require.Zero(b, i)
+		}, nil)
+	})
+}
+
 // reads reads rows and compares each with what was written.
 func reads(b *testing.B, x side, d *benchData, rows []int) {
 	buf := make([]byte, 0, benchValue)
@@ -433,6 +507,41 @@ func BenchmarkRatioReadWarm(b *testing.B) {
 		return measure(b, func() { reads(b, both[s], d, d.order[at:at+each]) }, nil)
 	})
 }
+
+// benchShortScan reads rows in order, so many from each of many places; their
+// blocks are in the block cache. The loop ends a scan, no limit does.
+func benchShortScan(b *testing.B, n int) {
+	d := newBenchData(benchRows / 2)
+	both := bothLoaded(b, d)
+	for _, x := range both {
+		check(b, x, d)
+	}
+	const each = 400
+	turns := 0
+	compare(b, 101, each*n, func(s int) cost {
+		at := turns / 2 * each % (d.rows - n)
+		turns++
+		return measure(b, func() {
+			for _, i := range d.order[at : at+each] {
+				i, left := min(i, d.rows-n), n
+				err := both[s].scanFrom(d.key(i), func(k, v []byte) bool {
+					if !bytes.Equal(k, d.key(i)) || !bytes.Equal(v, d.value(i)) {
+						b.Fatalf("%T: row %d is not what was written", both[s], i)
+					}
+					i++
+					left--
+					return left > 0
+				})
+				if err != nil || left > 0 {
+					b.Fatal(err, left)
+				}
+			}
+		}, nil)
+	})
+}
+
+func BenchmarkRatioScan10(b *testing.B) { benchShortScan(b, 10) }
+func BenchmarkRatioScan50(b *testing.B) { benchShortScan(b, 50) }
 
 // BenchmarkRatioReadCold reads rows of which hardly two share a block, from an
 // empty block cache: nearly every read is one of a file. Blocks are of 4 KiB.

@@ -7,8 +7,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// An Entry is a key and its value. A scan's entries are valid until its next
-// step.
+// An Entry is a key and its value. A scan's entries are valid until the loop's
+// next step, or its end: then their memory is wiped and used again. What is
+// kept longer is to be cloned.
 type Entry struct{ Key, Value []byte }
 
 // ScanOptions choose what a scan visits. The zero value is the whole table in
@@ -72,8 +73,8 @@ func (t *Table) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
 // A cursor reads ahead of a scan, a run of entries at a time, into memory of
 // its own. Between runs it holds no lock, so that closing the table can end a
 // scan whose loop takes its time; and what the loop holds is never Pebble's
-// memory, so that ending it is safe. Runs begin with one entry and double, so
-// that a scan that stops early has read little in vain.
+// memory, so that ending it is safe. A run is an eighth of what was read before:
+// a scan that stops early has read little in vain.
 type cursor struct {
 	opts ScanOptions
 
@@ -82,17 +83,41 @@ type cursor struct {
 	err  error            // why it ended; guarded by mu
 	left int              // entries to Limit, or -1
 
+	*run
+}
+
+// A run is the memory that a cursor reads into. Short scans would spend more on
+// making it than on reading: it is pooled.
+type run struct {
 	buf  []byte
 	ends []int // of keys and values in buf, in turn
+	most int   // how much of buf has been used
 }
 
 const (
-	runEntries = 256
+	minEntries = 4 // of a run, but for the first
+	maxEntries = 256
 	runBytes   = 64 << 10
+	// pooledBytes is the largest buffer that is pooled: a scan of large values
+	// does not leave its memory to scans of small ones.
+	pooledBytes = 4 * runBytes
 )
 
+// runs holds no state: what comes out of it is empty.
+var runs = sync.Pool{New: func() any { return new(run) }}
+
+// release wipes a run and gives it back. The rows of a table must not outlive
+// the table's lock in a pool.
+func (r *run) release() {
+	clear(r.buf[:max(r.most, len(r.buf))])
+	r.buf, r.ends, r.most = r.buf[:0], r.ends[:0], 0
+	if cap(r.buf) <= pooledBytes {
+		runs.Put(r)
+	}
+}
+
 func (i *instance) newCursor(r pebble.Reader, opts ScanOptions) (*cursor, error) {
-	c := &cursor{opts: opts, left: -1}
+	c := &cursor{opts: opts, left: -1, run: runs.Get().(*run)}
 	if opts.Limit > 0 {
 		c.left = opts.Limit
 	}
@@ -102,6 +127,7 @@ func (i *instance) newCursor(r pebble.Reader, opts ScanOptions) (*cursor, error)
 	}
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
+		c.release()
 		return nil, i.result(err)
 	}
 	c.it = it
@@ -130,11 +156,11 @@ func (c *cursor) end(err error) {
 	}
 }
 
-// run fills the buffer with up to n entries; false means that the scan has
-// ended, with c.err.
-func (c *cursor) run(n int, first bool) bool {
+// fill reads up to n entries; false means that the scan has ended, with c.err.
+func (c *cursor) fill(n int, first bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.most = max(c.most, len(c.buf))
 	c.buf, c.ends = c.buf[:0], c.ends[:0]
 	if c.it == nil {
 		return false
@@ -191,10 +217,12 @@ func (i *instance) scan(r pebble.Reader, opts ScanOptions, leave func(), yield f
 	defer func() {
 		c.interrupt() // first: Pebble must not close below an open iterator
 		i.unregister(c)
+		c.release()
 	}()
 	first := true
-	for n := 1; c.run(n, first); n = min(2*n, runEntries) {
+	for n, read := 1, 0; c.fill(n, first); n = min(max(read/8, minEntries), maxEntries) {
 		first = false
+		read += n
 		if err := i.err(); err != nil {
 			yield(Entry{}, err)
 			return

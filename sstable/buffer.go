@@ -33,6 +33,16 @@ func takeBuffer(sealed, plain int64) *buffer {
 	return b
 }
 
+// room sees to it that there is just as much room as is asked for.
+func (b *buffer) room(sealed, plain int64) {
+	if int64(cap(b.sealed)) < sealed {
+		b.sealed = make([]byte, 0, sealed)
+	}
+	if int64(cap(b.plain)) < plain {
+		b.plain = make([]byte, 0, plain)
+	}
+}
+
 // release gives b back. The plaintext of a table must not outlive the table's
 // lock in a pool.
 func (b *buffer) release() {

@@ -46,7 +46,9 @@
 //
 // Reads are exact. [Reader.ReadAt] reads the segments that cover the range in
 // one piece, opens whole ones straight into the caller's buffer, and allocates
-// nothing. A [Sequential] reads large runs ahead and opens every segment once.
+// nothing. A [Sequential] reads large runs ahead and opens every segment once; a
+// [Walk] does so in small ones, up or down, with memory that serves one file
+// after another.
 //
 // # Durability
 //

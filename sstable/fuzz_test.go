@@ -77,7 +77,7 @@ func FuzzReader(f *testing.F) {
 				p := make([]byte, n)
 				r := s.reopen(t) // a handle that has not failed yet
 				q := r.NewSequential()
-				for _, at := range []io.ReaderAt{r, q} {
+				for _, at := range []io.ReaderAt{r, q, walkDown(r, off+int64(n))} {
 					k, err := at.ReadAt(p, off)
 					if k > 0 {
 						require.LessOrEqual(t, off+int64(k), int64(len(good.plain)))

@@ -81,9 +81,10 @@ func roundTrip(t *testing.T, rng *mathrand.Rand, unit uint32, n int) {
 
 	q := r.NewSequential()
 	for range 40 {
-		for _, at := range []io.ReaderAt{r, q} {
+		for k := range 3 {
 			off := rng.IntN(n + 2)
 			p := randomBytes(rng.IntN(n+2) >> rng.IntN(12))
+			at := []io.ReaderAt{r, q, walkDown(r, int64(off+len(p)))}[k]
 			// What lies behind len(p) is not the reader's.
 			backing := randomBytes(len(p) + 100)
 			keep := append([]byte(nil), backing[len(p):]...)

@@ -22,7 +22,8 @@
 // # Checking
 //
 // The Model holds what was acknowledged: the version of each row. Every read is
-// compared with the stamp, every scan with the order of keys, and after a turn
-// the store is closed, opened and scanned, and each byte is compared. A store
+// compared byte by byte with the version that its stamp names, every scan with
+// the order of keys, and after a turn that wrote the store is closed, opened and
+// scanned, and compared with the versions that were acknowledged. A store
 // that drops a write, invents one, or answers with an older value fails the run.
 package workload

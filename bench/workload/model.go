@@ -37,7 +37,8 @@ func (m *Model) acknowledged(i uint64) uint32 {
 	return m.versions[i].Load()
 }
 
-// checkRead compares an answer with what was acknowledged before the question.
+// checkRead compares an answer, all of it, with what was acknowledged before the
+// question: as a program would, it touches what it has read.
 func (m *Model) checkRead(i uint64, before uint32, value []byte, found bool) error {
 	if !found {
 		if before != 0 {
@@ -54,7 +55,7 @@ func (m *Model) checkRead(i uint64, before uint32, value []byte, found bool) err
 	case before == 0 && i >= uint64(len(m.versions)):
 		return fmt.Errorf("row %d was never written, and is there", i)
 	}
-	return nil
+	return m.data.check(i, version, value)
 }
 
 // deleted says that rows whose place in the order of keys is in one of the

@@ -70,6 +70,8 @@ type FS struct {
 	lstat func(string) (os.FileInfo, error)
 	parse func(string) fileName // parseName; widened by a test for foreign suites
 
+	walks walks
+
 	mu   sync.Mutex
 	dirs map[string]*dir
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -116,6 +117,9 @@ type tableReader struct {
 	r   *sstable.Reader
 	seq *sstable.Sequential // of a handle opened for sequential reads
 
+	walks    *walks
+	from, to atomic.Int64 // of the last ReadAt; readers beside each other mix them up
+
 	mu  sync.Mutex
 	pos int64 // of Read; guarded by mu
 }
@@ -141,7 +145,8 @@ func (fs *FS) openTable(d *dir, name string, fn fileName, opts ...vfs.OpenOption
 		o.file.Close()
 		return nil, err
 	}
-	t := &tableReader{File: o.file, r: r}
+	t := &tableReader{File: o.file, r: r, walks: &fs.walks}
+	t.to.Store(-1)
 	for _, opt := range opts {
 		if opt == vfs.SequentialReadsOption {
 			t.seq = r.NewSequential()
@@ -211,6 +216,13 @@ func (t *tableReader) ReadAt(p []byte, off int64) (int, error) {
 	if t.seq != nil {
 		return t.seq.ReadAt(p, off)
 	}
+	end := off + int64(len(p))
+	from, to := t.from.Swap(off), t.to.Swap(end)
+	if end == from || off == to {
+		if n, err, ok := t.walks.readAt(t, p, off, from, to); ok {
+			return n, err
+		}
+	}
 	return t.r.ReadAt(p, off)
 }
 
@@ -245,6 +257,7 @@ func (t *tableReader) Close() error {
 	if t.seq != nil {
 		_ = t.seq.Close() // gives its buffer back; it has no file of its own
 	}
+	t.walks.end(t)
 	return t.r.Close()
 }
 
