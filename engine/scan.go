@@ -73,8 +73,8 @@ func (t *Table) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
 // A cursor reads ahead of a scan, a run of entries at a time, into memory of
 // its own. Between runs it holds no lock, so that closing the table can end a
 // scan whose loop takes its time; and what the loop holds is never Pebble's
-// memory, so that ending it is safe. A run is an eighth of what was read before:
-// a scan that stops early has read little in vain.
+// memory, so that ending it is safe. A run is a thirty-second of what was read
+// before: a scan that stops early has read little in vain.
 type cursor struct {
 	opts ScanOptions
 
@@ -95,7 +95,6 @@ type run struct {
 }
 
 const (
-	minEntries = 4 // of a run, but for the first
 	maxEntries = 256
 	runBytes   = 64 << 10
 	// pooledBytes is the largest buffer that is pooled: a scan of large values
@@ -220,7 +219,7 @@ func (i *instance) scan(r pebble.Reader, opts ScanOptions, leave func(), yield f
 		c.release()
 	}()
 	first := true
-	for n, read := 1, 0; c.fill(n, first); n = min(max(read/8, minEntries), maxEntries) {
+	for n, read := 1, 0; c.fill(n, first); n = min(1+read/32, maxEntries) {
 		first = false
 		read += n
 		if err := i.err(); err != nil {
