@@ -14,8 +14,9 @@ import (
 const DefaultUnitSize = 2048
 
 // runLen is how many bytes of sealed segments are read or written in one
-// piece. A segment longer than that is a piece of its own.
-const runLen = 256 << 10
+// piece. A segment longer than that is a piece of its own. A compaction has a
+// piece of each of its files in memory.
+const runLen = 128 << 10
 
 // ErrFinished says that a Writer has sealed its final segment. FLOE cannot go
 // on after it: that would seal a position twice.

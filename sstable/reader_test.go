@@ -66,8 +66,8 @@ func TestReadAtIsExact(t *testing.T) {
 		{10*full + 2015, 4096, 4, 1},
 		{0, 0, 0, 0},
 		{s.size() - 1, 1, 1, 1},
-		{0, runLen / DefaultUnitSize * full, 128, 1},
-		{1, runLen / DefaultUnitSize * full, 129, 2},
+		{0, runLen / DefaultUnitSize * full, runLen / DefaultUnitSize, 1},
+		{1, runLen / DefaultUnitSize * full, runLen/DefaultUnitSize + 1, 2},
 	} {
 		opened.Store(0)
 		f.reads, f.got = 0, 0

@@ -88,7 +88,7 @@ func TestSequentialElsewhere(t *testing.T) {
 	read(20*full, full)
 	_, got = read(21*full, full)
 	require.EqualValues(t, runLen, got, "where a read goes on from it, the run is loaded anew")
-	_, got = read(21*full+300_000, full)
+	_, got = read(21*full+runLen+40_000, full)
 	require.EqualValues(t, runLen, got, "a gap is not the end of reading forward")
 
 	require.NoError(t, q.Close())
