@@ -46,7 +46,7 @@ func TestRotateTouchesNoData(t *testing.T) {
 	a, b := newMemRoot("a"), newMemRoot("b")
 	s, tab := rotating(t, counting, a, b)
 	for i := range 2000 {
-		require.NoError(t, tab.Put(fmt.Appendf(nil, "%06d", i), make([]byte, 100), noSyncWrite))
+		require.NoError(t, tab.Put(fmt.Appendf(nil, "%06d", i), make([]byte, 100), &WriteOptions{NoSync: true}))
 	}
 	require.NoError(t, tab.Compact(ctx, nil, nil))
 	_, err := tab.Snapshot(ctx, "before")
@@ -91,7 +91,7 @@ func TestRotateBesideWork(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for i := range rows {
-				if err := tab.Put(row(r, i), row(r, i), noSyncWrite); err != nil {
+				if err := tab.Put(row(r, i), row(r, i), &WriteOptions{NoSync: true}); err != nil {
 					t.Error(err)
 				}
 			}

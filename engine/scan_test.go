@@ -12,7 +12,7 @@ import (
 func TestScanMemoryIsWiped(t *testing.T) {
 	_, _, tab := newHooked(t)
 	for i := range 300 {
-		require.NoError(t, tab.Put(fmt.Appendf(nil, "key %04d", i), fmt.Appendf(nil, "value of row %04d", i), noSyncWrite))
+		require.NoError(t, tab.Put(fmt.Appendf(nil, "key %04d", i), fmt.Appendf(nil, "value of row %04d", i), &WriteOptions{NoSync: true}))
 	}
 	for _, stop := range []int{1, 2, 7, 300} {
 		var kept []Entry

@@ -101,7 +101,8 @@ func (c Comparison) figures(old, new *Report, x *Result) Change {
 }
 
 // needs returns how large a change has to be to stand out of the noise, by
-// workload and value. Five rounds of one figure say little about its noise, so
+// workload and value. It counts in logarithms: a rate that noise may double it
+// may also halve, and one that falls to a twentieth is no noise then. Five rounds of one figure say little about its noise, so
 // it is estimated from all systems and both runs; a workload is taken as at
 // least as noisy as the median one.
 func (c Comparison) needs() func(Change) float64 {
@@ -113,8 +114,8 @@ func (c Comparison) needs() func(Change) float64 {
 	one, all := make(map[key][]float64), make(map[bool][]float64)
 	for _, d := range c.Changes {
 		for _, s := range []Stat{d.Old, d.New} {
-			if s.N > 1 && s.Median > 0 {
-				deviation := (s.High - s.Low) / s.Median / ranges[min(s.N, len(ranges)-1)]
+			if s.N > 1 && s.Low > 0 {
+				deviation := math.Log(s.High/s.Low) / ranges[min(s.N, len(ranges)-1)]
 				one[of(d)] = append(one[of(d)], deviation)
 				all[d.Absolute] = append(all[d.Absolute], deviation)
 			}
@@ -123,7 +124,7 @@ func (c Comparison) needs() func(Change) float64 {
 	return func(d Change) float64 {
 		deviation := max(Summarize(one[of(d)]).Median, Summarize(all[d.Absolute]).Median)
 		// The standard error of a median of n is 1.25 deviations over the root of n.
-		return sure * 1.25 * deviation * math.Sqrt(1/float64(d.Old.N)+1/float64(d.New.N))
+		return math.Expm1(sure * 1.25 * deviation * math.Sqrt(1/float64(d.Old.N)+1/float64(d.New.N)))
 	}
 }
 
@@ -147,7 +148,7 @@ func (d *Change) judge(threshold float64, needs func(Change) float64) {
 	apart := d.New.Low > d.Old.High || d.New.High < d.Old.Low
 	switch {
 	case math.Abs(d.Change) <= threshold:
-	case math.Abs(d.Change) <= d.Needs || !apart:
+	case math.Abs(math.Log1p(d.Change)) <= math.Log1p(d.Needs) || !apart:
 		d.Noisy = true
 	case d.Change > 0:
 		d.Verdict = Faster
