@@ -116,5 +116,9 @@ func (r *Report) doubts() []string {
 	if !r.Machine.AES && r.Machine.CPU != "" {
 		doubts = append(doubts, "The processor has no AES instructions: encryption costs more than it does elsewhere.")
 	}
+	switch r.Machine.FileSystem {
+	case "tmpfs", "ramfs":
+		doubts = append(doubts, "The files lay in memory: syncs cost nothing here. Name a directory on a disk.")
+	}
 	return doubts
 }

@@ -22,7 +22,9 @@ func TestRotationsAreTold(t *testing.T) {
 	}
 	r.Results = append(r.Results, x, Result{Workload: "scan", Value: "1KiB", System: "pebble", Failed: "row 7 is not there"})
 	var b bytes.Buffer
+	r.Machine.FileSystem = "tmpfs"
 	require.NoError(t, WriteText(&b, r))
+	require.Contains(t, b.String(), "The files lay in memory")
 	require.Contains(t, b.String(), "rotateroot on Cofre: 3 rotations")
 	require.Contains(t, b.String(), "(1.10)")
 	require.Contains(t, b.String(), "Pebble failed in scan: row 7 is not there")
