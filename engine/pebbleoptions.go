@@ -12,7 +12,8 @@ import (
 // caches, memtables, levels, filters, compression, format and compactions are
 // the same. Of opts they need no root key, and use the sizes and the logger.
 //
-// Three things differ. The files lie on vfs.Default. The database is made where
+// Four things differ. Compactions are scheduled, and events heard, by Pebble's
+// own means. The files lie on vfs.Default. The database is made where
 // there is none. And writers wait in Pebble where they would in the engine, at
 // as many sublevels of level 0, for plain Pebble has no other back-pressure;
 // it waits without a deadline.

@@ -8,20 +8,26 @@ import (
 )
 
 // RotateRoot has root wrap the table's key from now on: Options.RootKey or one
-// of Options.Roots. It takes one call to the key service of the present root
-// key and one to root's, and one small write; no file of the table is read or
-// written, whatever its size, and reads and writes go on meanwhile.
+// of Options.Roots, which must be able to unwrap what it wraps. It takes one
+// call to the key service of the present root key and one to root's, and one
+// write of the keyring; no file of the table is read or written, whatever its
+// size. Reads and writes of an open table go on meanwhile; what opens a table or
+// changes the keyring waits.
 //
 // The present root key again gets its new material, if it was rotated in its
 // service, to wrap the table's key. Another root key also gets a new version of
-// the table's key, so that who holds the former one and an old copy of the
-// keyring can open what was written until now, and nothing that is written
-// afterwards. All snapshots stay readable, and the former root key is not called
-// again for this table.
+// the table's key: files that are made from now on cannot be opened by who holds
+// the former root key and an old copy of the keyring. What is in use goes on
+// under the former version: the log until the next Flush, the MANIFEST, which
+// has bounds of keys, until the table opens again. To cut a former holder off at
+// once, Close the table after the rotation; it opens again on use. All snapshots
+// stay readable, and the former root key is not called again for this table.
 //
 // It is durable when it returns; after a crash the table has either root key and
 // opens. Errors: ErrKeyInaccessible, ErrTableNotFound, ErrReadOnly, ErrClosed;
-// keyring.ErrRootNotPinned for a root key that the store was not opened with.
+// keyring.ErrRootNotPinned for a root key that the store was not opened with,
+// keyring.ErrPoisoned where only the next open of the store will tell whether it
+// happened, *keyring.LimitError where the table's key has too many versions.
 func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
 	return t.rotate(func(live *keyring.TableKeys) error {
 		return t.store.ring.RotateRoot(ctx, t.id, root, live)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -227,4 +228,60 @@ func TestRotateFails(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, s.newTable("x.y", tab.ID()).RotateKey(ctx), ErrReadOnly)
 	require.NoError(t, s.Close())
+}
+
+// TestFormerRootAfterRotation keeps the keyring of before a rotation and the
+// former root key: of the files that are there once the table has been closed
+// after the rotation and written to, they open those of that time, and none that
+// was made since, log and MANIFEST among them.
+func TestFormerRootAfterRotation(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem := vfs.NewCrashableMem()
+	a, b := newMemRoot("a"), newMemRoot("b")
+	s, tab := rotating(t, mem, a, b)
+	require.NoError(t, tab.Put([]byte("before"), []byte("v"), nil))
+	require.NoError(t, tab.Flush())
+	old := mem.CrashClone(vfs.CrashCloneCfg{})
+	require.NoError(t, tab.RotateRoot(ctx, b))
+	require.NoError(t, tab.Close())
+	require.NoError(t, tab.Put([]byte("after"), []byte("v"), nil))
+	now := mem.CrashClone(vfs.CrashCloneCfg{})
+	require.NoError(t, s.Close())
+
+	ring, err := keyring.Open(ctx, crashDir+"/"+keyringDir, []keyring.RootKey{a}, true, keyring.Options{FS: old})
+	require.NoError(t, err)
+	keys, err := ring.OpenTable(ctx, tab.ID())
+	require.NoError(t, err)
+	headers := func(fs vfs.FS) map[string]*keyring.Header {
+		found := make(map[string]*keyring.Header)
+		names, err := fs.List(tab.dir)
+		require.NoError(t, err)
+		for _, name := range names {
+			f, err := fs.Open(fs.PathJoin(tab.dir, name))
+			require.NoError(t, err)
+			b, err := io.ReadAll(f)
+			require.NoError(t, err)
+			if h, err := keyring.ParseHeader(b[:min(len(b), keyring.HeaderLen)]); err == nil {
+				found[name] = h
+			}
+		}
+		return found
+	}
+	before := headers(old)
+	made := 0
+	for name, h := range headers(now) {
+		_, err := keys.DataKey(h.Identity.FileID, h.KeyVersion, h.WrappedKey[:])
+		if was := before[name]; was != nil && was.Identity.FileID == h.Identity.FileID {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.ErrorIs(t, err, keyring.ErrVersionUnknown, name)
+		if strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST") {
+			made++
+		}
+	}
+	require.Equal(t, 2, made, "the log and the MANIFEST in use are new")
+	keys.Wipe()
+	require.NoError(t, ring.Close())
 }

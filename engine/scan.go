@@ -8,8 +8,8 @@ import (
 )
 
 // An Entry is a key and its value. A scan's entries are valid until the loop's
-// next step, or its end: then their memory is wiped and used again. What is
-// kept longer is to be cloned.
+// next step, or its end: then their memory is used again. What is kept longer is
+// to be cloned.
 type Entry struct{ Key, Value []byte }
 
 // ScanOptions choose what a scan visits. The zero value is the whole table in
@@ -105,8 +105,8 @@ const (
 // runs holds no state: what comes out of it is empty.
 var runs = sync.Pool{New: func() any { return new(run) }}
 
-// release wipes a run and gives it back. The rows of a table must not outlive
-// the table's lock in a pool.
+// release wipes a run and gives it back: no row stays in the pool. Memory that a
+// run has outgrown is left to the collector as it is.
 func (r *run) release() {
 	clear(r.buf[:max(r.most, len(r.buf))])
 	r.buf, r.ends, r.most = r.buf[:0], r.ends[:0], 0

@@ -233,7 +233,8 @@ func (s *scheduler) grantOne(declined map[*tableScheduler]bool) bool {
 // one that somebody asked for and has given up, by a context that ended or
 // because another part of it failed, Pebble panics; it has let go of its locks
 // and forgotten the compaction by then, and picks another when it is asked again.
-// Any other panic ends the table, and not the process.
+// Any other panic that comes up here ends the table, and not the process; where
+// one comes later, or elsewhere in Pebble's picking, it does not come by here.
 func (t *tableScheduler) schedule() bool {
 	ok, r := t.trySchedule()
 	if r != nil && strings.Contains(fmt.Sprint(r), "did not find manual compaction") {

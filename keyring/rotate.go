@@ -15,12 +15,18 @@ import (
 // The root key that wraps it today, under the same URI, gets its new material
 // to wrap the newest version once more. Another root key gets a new version of
 // the table key, under which the older ones hang: who held the former root key
-// and an old keyring opens what was written until then, and nothing that is
-// written afterwards (Amazon Keyspaces does the same when a table's key is
-// changed).
+// and an old keyring opens the files that exist, what is appended to them
+// included, and none that is made afterwards (Amazon Keyspaces also makes a new
+// table key when a table's root key is changed). All wraps of the former version
+// by other root keys are gone then.
+//
+// root must be able to unwrap what it wraps: the only wrap of the newest version
+// is its own afterwards, and it is not tried here.
 //
 // live, if not nil, are the table's keys in use: files made after RotateRoot has
-// returned have data keys under the newest version. If we crash before it
+// returned have data keys under the newest version. Of several rotations beside
+// each other with the same live, it may hear of the last one last but one: the
+// caller has one at a time. If we crash before it
 // returns, the keyring is that before or that after; either opens every file.
 //
 // Errors are ErrTableUnknown, *KeyError, *corrupt.Error, ErrRotated,

@@ -36,8 +36,6 @@ func mutants() []mutant {
 		// Rotation.
 		one("a rotation forgets the older versions of a key", "keyring/rotate.go",
 			"v.state, v.wraps, v.older = versionOlder, nil, older", "v.state, v.wraps, v.older = versionRetired, nil, older[:0]"),
-		one("an open table does not hear of a rotation", "keyring/rotate.go",
-			"if err == nil && live != nil {", "if err == nil && live == nil {"),
 
 		// Recovery.
 		one("a frame attests all before it, synced or not", "wal/writer.go",
