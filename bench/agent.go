@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -155,11 +157,59 @@ func (a *Agent) Begin(job Job, slices *int) error {
 	}
 	a.round = report.Round{Number: job.Round, DiskWritten: -1, PeakMemory: -1}
 	*slices = a.turn.Slices()
+	if w.Caches == workload.BlockCold {
+		if err := readAll(job.Dir); err != nil {
+			return err
+		}
+	}
 	a.turn.Draw(0)
-	runtime.GC()
+	debug.FreeOSMemory() // and collects what Warm has left
 	resetPeakMemory()
 	return nil
 }
+
+// settle has the system finish what it has left to the background. What only a
+// close flushes is flushed by one, and the system opened again by reopen.
+func (a *Agent) settle(ctx context.Context) (reopen func() error, err error) {
+	if !a.kind.FlushesAtClose {
+		return func() error { return nil }, a.system.Settle(ctx)
+	}
+	err = errors.Join(a.system.Settle(ctx), a.system.Close())
+	return func() (err error) {
+		a.system, err = a.open(false)
+		return err
+	}, err
+}
+
+// chill takes a system's files out of all memory but that of the disk: what the
+// store has mapped goes with a close.
+func (a *Agent) chill() (err error) {
+	if err := a.system.Close(); err != nil {
+		return err
+	}
+	if err := pagecache.Drop(a.job.Dir); err != nil {
+		return fmt.Errorf("%s: the operating system's cache cannot be emptied: %w", skipped, err)
+	}
+	if a.system, err = a.open(false); err != nil {
+		return err
+	}
+	if err := pagecache.Drop(a.job.Dir); err != nil {
+		return err
+	}
+	cached, err := pagecache.Cached(a.job.Dir)
+	if err != nil {
+		return err
+	}
+	bytes, err := space(a.job.Dir)
+	if pages := bytes / int64(os.Getpagesize()); err == nil && cached > pages/10 {
+		err = fmt.Errorf("%s: %d of %d pages stay in memory when the operating system's cache is emptied", skipped, cached, pages)
+	}
+	return err
+}
+
+// skipped begins the error of what cannot be measured, and is no fault of the
+// system's.
+const skipped = "cannot be measured here"
 
 // Slice runs slice k. The last one counts the background's work too, where it
 // belongs to the workload.
@@ -172,11 +222,10 @@ func (a *Agent) Slice(k int, _ *struct{}) error {
 		a.turn.Draw(k)
 	}
 	if w.Caches == workload.AllCold {
-		if err := pagecache.Drop(a.job.Dir); err != nil {
-			return fmt.Errorf("the operating system's cache cannot be emptied: %w", err)
+		if err := a.chill(); err != nil {
+			return err
 		}
 	}
-	runtime.GC()
 	ctx := context.Background()
 	before, start := measureUsage(), time.Now()
 	deadline := start.Add(a.job.MaxTurn / time.Duration(a.turn.Slices()))
@@ -186,13 +235,17 @@ func (a *Agent) Slice(k int, _ *struct{}) error {
 		return err
 	}
 	front := time.Since(start)
+	reopen := func() error { return nil }
 	if k == a.turn.Slices()-1 && a.turn.Settles() {
-		if err := a.system.Settle(ctx); err != nil {
+		if reopen, err = a.settle(ctx); err != nil {
 			return err
 		}
 	}
 	a.round.Seconds += time.Since(start).Seconds()
 	measureUsage().since(before).addTo(&a.round)
+	if err := reopen(); err != nil {
+		return err
+	}
 	a.round.Front += front.Seconds()
 	a.round.Ops += r.Ops
 	a.round.UserBytes += r.UserBytes
@@ -250,20 +303,47 @@ func latency(h *hdrhistogram.Histogram) *report.Latency {
 	return l
 }
 
-// space is how long the files below dir are. Reserves behind the end of a file,
-// such as Cofre's ballast for a full disk, are not counted: they are a constant.
+// space is how long the files below dir are; a file with several names counts
+// once. Reserves behind the end of a file, such as Cofre's ballast for a full
+// disk, are not counted: they are a constant.
 func space(dir string) (bytes int64, err error) {
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	var linked []fs.FileInfo
+	err = files(dir, func(path string, fi fs.FileInfo) error {
+		if links(fi) > 1 {
+			if slices.ContainsFunc(linked, func(o fs.FileInfo) bool { return os.SameFile(o, fi) }) {
+				return nil
+			}
+			linked = append(linked, fi)
+		}
+		bytes += fi.Size()
+		return nil
+	})
+	return bytes, err
+}
+
+// readAll brings the files below dir into the operating system's cache.
+func readAll(dir string) error {
+	return files(dir, func(path string, _ fs.FileInfo) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, f)
+		return errors.Join(err, f.Close())
+	})
+}
+
+func files(dir string, visit func(path string, fi fs.FileInfo) error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		fi, err := d.Info()
-		if err == nil {
-			bytes += fi.Size()
+		if err != nil {
+			return err
 		}
-		return err
+		return visit(path, fi)
 	})
-	return bytes, err
 }
 
 // A usage is what the process has used so far.

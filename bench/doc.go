@@ -10,17 +10,19 @@
 // A turn is one workload on one system. It runs in a process of its own, so
 // that memory, allocations, processor time and bytes written are its own, and
 // nothing of one system warms or burdens another. The same turns of all systems
-// form a round: they run next to each other in time, in an order that rotates,
-// and ratios are taken within a round, so that whatever else the machine does
-// hits all alike. Turns that leave nothing to the background are cut into
-// slices, and systems take turns at those.
+// form a round: they run next to each other in time, in an order that rotates
+// and that every other round runs backwards, and ratios are taken within a round,
+// so that whatever else the machine does hits all alike. Turns that leave nothing
+// to the background are cut into slices, and systems take turns at those; others
+// run one after another.
 //
 // A system starts a turn with an empty directory, or with the table that was
 // loaded once for all rounds, of which a turn that writes gets a copy of its
 // own. Keys, values and the order of operations follow from the seed and the
 // number of the round, and are the same for every system; they are drawn before
-// the clock runs. All systems have a cache of the same size, and acknowledge
-// writes at the same degree of durability.
+// the clock runs. All systems have a cache of the same size. Writes of fillsync1
+// and fillsync8 are durable when they return; others may be lost until the store
+// has settled, and systems differ in how much they hold back in the process.
 //
 // Time counts until the last operation has returned and, where a workload
 // writes, until what it has left to the background is done. Processor time is

@@ -42,13 +42,14 @@ const (
 	MaxRows   = 1 << 30
 	MaxRounds = 1000
 	MinCache  = 16 << 20 // bytes
+	MaxCache  = 1 << 40
 )
 
 // Quick returns the plan of a first answer: Cofre against plain Pebble, on the
 // work that most programs do, in a minute.
 func Quick() Plan {
 	p := standard()
-	p.Rows, p.Rounds = 100_000, 3
+	p.Rows, p.Rounds = 100_000, 4
 	p.mustSystems("cofre", "pebble")
 	p.mustWorkloads("fillseq", "fillrandom", "fillsync1", "readrandom", "readcold", "scan", "ycsb-a", "ycsb-b")
 	return p
@@ -85,7 +86,7 @@ func standard() Plan {
 		panic(err)
 	}
 	return Plan{
-		Baseline: "pebble", Rows: 200_000, Value: value, Rounds: 5, Cache: 512 << 20, Seed: 1, MaxTurn: 20 * time.Second,
+		Baseline: "pebble", Rows: 200_000, Value: value, Rounds: 6, Cache: 512 << 20, Seed: 1, MaxTurn: 20 * time.Second,
 	}
 }
 
@@ -173,8 +174,12 @@ func (p *Plan) Check() error {
 		return fmt.Errorf("%d rounds: a run has 1 to %d", p.Rounds, MaxRounds)
 	case p.Cache < MinCache:
 		return fmt.Errorf("a cache of %d bytes is below %d MiB", p.Cache, MinCache>>20)
+	case p.Cache > MaxCache:
+		return fmt.Errorf("a cache of %d MiB is above %d", p.Cache>>20, int64(MaxCache)>>20)
 	case p.MaxTurn <= 0:
 		return errors.New("a turn needs some time")
+	case p.Turns() == 0:
+		return errors.New("none of the systems can do any of the workloads")
 	}
 	return nil
 }
@@ -198,7 +203,7 @@ func (p *Plan) sizes() (sizes []workload.Size) {
 
 // takes tells whether a system can run a workload.
 func takes(k system.Kind, w workload.Workload) bool {
-	return w.Supported(workload.Abilities{Snapshot: k.Snapshots, RotateRoot: k.RotatesRoot, RotateTableKey: k.RotatesTableKey})
+	return w.Supported(workload.Abilities{Snapshot: k.Snapshots, RotateRoot: k.RotatesRoot, RotateTableKey: k.RotatesTableKey, Compact: k.Compacts})
 }
 
 // Turns is how many turns a run has.
@@ -217,7 +222,7 @@ func (p *Plan) Turns() (n int) {
 // with bbolt, whose pages are half empty after inserts in random order, and with
 // LSM trees between the end of a compaction and the removal of its inputs.
 const (
-	loadedFactor = 2
+	loadedFactor = 3
 	turnFactor   = 4
 )
 

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"strconv"
 	"syscall"
@@ -39,6 +40,14 @@ func peakMemory() int64 {
 		return kib << 10
 	}
 	return -1
+}
+
+// links is how many names a file has.
+func links(fi fs.FileInfo) uint64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink)
+	}
+	return 1
 }
 
 // field is the number after a name at the beginning of a line, or -1.

@@ -269,7 +269,7 @@ func TestFormerRootAfterRotation(t *testing.T) {
 		return found
 	}
 	before := headers(old)
-	made := 0
+	logs, manifests := 0, 0
 	for name, h := range headers(now) {
 		_, err := keys.DataKey(h.Identity.FileID, h.KeyVersion, h.WrappedKey[:])
 		if was := before[name]; was != nil && was.Identity.FileID == h.Identity.FileID {
@@ -277,11 +277,15 @@ func TestFormerRootAfterRotation(t *testing.T) {
 			continue
 		}
 		require.ErrorIs(t, err, keyring.ErrVersionUnknown, name)
-		if strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST") {
-			made++
+		switch {
+		case strings.HasSuffix(name, ".log"):
+			logs++
+		case strings.HasPrefix(name, "MANIFEST"):
+			manifests++
 		}
 	}
-	require.Equal(t, 2, made, "the log and the MANIFEST in use are new")
+	require.NotZero(t, logs)
+	require.NotZero(t, manifests)
 	keys.Wipe()
 	require.NoError(t, ring.Close())
 }

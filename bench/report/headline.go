@@ -54,6 +54,8 @@ func (r *Report) Headline() Headline {
 	much := max(1, math.Abs(s.Median-1)*100)
 	slower, faster, price := s.Median < 0.995, s.Median > 1.005, r.price()
 	switch {
+	case s.N > 0 && r.rounds() < few:
+		h.Claim = fmt.Sprintf("A first look, of %s: too few for a claim.", plural(r.rounds(), "round"))
 	case price && slower:
 		h.Claim = fmt.Sprintf("Encryption costs %.0f %% of throughput in %s.", much, where)
 	case price && faster:
@@ -90,18 +92,31 @@ func (r *Report) price() bool {
 	return r.Subject() == subject && r.Baseline == baseline
 }
 
+// rounds is the least number of rounds that a figure has.
+func (r *Report) rounds() int {
+	least := math.MaxInt
+	for i := range r.Results {
+		if x := &r.Results[i]; x.Failed == "" && x.Skipped == "" {
+			least = min(least, len(x.Rounds))
+		}
+	}
+	return least
+}
+
 func (r *Report) doubts() []string {
 	var doubts []string
 	if r.Partial != "" {
 		doubts = append(doubts, "This report is partial: "+r.Partial+".")
 	}
-	least, stopped := math.MaxInt, 0
+	least, stopped := r.rounds(), 0
 	for i := range r.Results {
 		if x := &r.Results[i]; x.Failed != "" {
 			doubts = append(doubts, fmt.Sprintf("%s failed in %s: %s", r.Title(x.System), x.Workload, x.Failed))
 			continue
+		} else if x.Skipped != "" {
+			doubts = append(doubts, fmt.Sprintf("%s has no figures for %s: %s.", r.Title(x.System), x.Workload, x.Skipped))
+			continue
 		}
-		least = min(least, len(r.Results[i].Rounds))
 		if r.Results[i].Stopped() {
 			stopped++
 		}

@@ -93,7 +93,8 @@ type Result struct {
 	Class    string  `json:"class"` // write, synced, read, scan, mixed, keys, upkeep
 	System   string  `json:"system"`
 	Rounds   []Round `json:"rounds"`
-	Failed   string  `json:"failed,omitempty"` // what the system did wrong; it has no rounds then
+	Failed   string  `json:"failed,omitempty"`  // what the system did wrong; it has no rounds then
+	Skipped  string  `json:"skipped,omitempty"` // why it cannot be measured here; it has no rounds then
 }
 
 // A Round is one turn of a system. Rounds of the same number of all systems ran
@@ -107,9 +108,9 @@ type Round struct {
 	Front       float64  `json:"front"`
 	CPU         float64  `json:"cpu"`               // seconds, user and system, of the whole process
 	Latency     *Latency `json:"latency,omitempty"` // nil where an operation is not one call
-	UserBytes   int64    `json:"userBytes"`         // keys and values that were written or read
+	UserBytes   int64    `json:"userBytes"`         // keys and values that were written
 	DiskWritten int64    `json:"diskWritten"`       // bytes that the process sent to disk; -1: not known
-	Space       int64    `json:"space"`             // bytes of its files after the turn and a close
+	Space       int64    `json:"space"`             // bytes of its files after the turn and a close, a file with several names once
 	PeakMemory  int64    `json:"peakMemory"`        // bytes resident, at most; -1: not known
 	Allocs      int64    `json:"allocs"`            // objects
 	AllocBytes  int64    `json:"allocBytes"`

@@ -15,14 +15,16 @@ const badgerModule = "github.com/dgraph-io/badger/v4"
 
 var badgerKind = Kind{
 	Name: "badger", Title: "Badger", Module: badgerModule,
+	Compacts: true, FlushesAtClose: true,
 	Options: "defaults (Snappy, inline values below 1 MiB), block cache of the run, memtables like Cofre's but of at least 8 MiB, no conflict detection",
 	Open:    func(c Config) (System, error) { return openBadger(c, "badger", false) },
 }
 
 var badgerEncryptedKind = Kind{
 	Name: "badger-encrypted", Title: "Badger encrypted", Module: badgerModule,
+	Compacts: true, FlushesAtClose: true,
 	Encrypted: true,
-	Options:   "as badger, with a 256-bit key (AES-CTR) and half of the cache for indices, which are encrypted too",
+	Options:   "as badger, with a 256-bit key (AES-CTR) and an eighth of the cache for indices, which are encrypted too",
 	Open:      func(c Config) (System, error) { return openBadger(c, "badger-encrypted", true) },
 }
 
@@ -49,7 +51,7 @@ func openBadger(c Config, kind string, encrypted bool) (System, error) {
 		}
 		o.EncryptionKey = key
 		// Without a cache for them Badger decrypts an index on each use.
-		o.IndexCacheSize = c.Cache / 2
+		o.IndexCacheSize = c.Cache / 8
 		o.BlockCacheSize = c.Cache - o.IndexCacheSize
 	}
 	db, err := badger.Open(o)

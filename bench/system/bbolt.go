@@ -42,6 +42,7 @@ func openBolt(c Config) (System, error) {
 	}
 	// How long a batch waits for others; bbolt's 10 ms are longer than a sync.
 	db.MaxBatchDelay = 300 * time.Microsecond
+	db.NoGrowSync = !c.Durable
 	err = db.Update(func(t *bbolt.Tx) error {
 		_, err := t.CreateBucketIfNotExists(boltBucket)
 		return err

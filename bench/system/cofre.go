@@ -15,6 +15,7 @@ const cofreTable = "bench.rows"
 
 var cofreKind = Kind{
 	Name: "cofre", Title: "Cofre", Module: "github.com/cofredb/cofre",
+	Compacts:  true,
 	Encrypted: true, Authenticated: true,
 	Options:   "defaults; one table; root key in a local key-service file; never idle",
 	Snapshots: true, RotatesRoot: true, RotatesTableKey: true,

@@ -8,6 +8,7 @@ import (
 
 var ctrKind = Kind{
 	Name: "pebble-ctr", Title: "Pebble + CTR", Module: pebbleModule,
+	Compacts:  true,
 	Encrypted: true,
 	Options:   "as pebble, over AES-256-CTR without authentication, a nonce a file",
 	Open: func(c Config) (System, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -17,7 +18,8 @@ const pebbleModule = "github.com/cockroachdb/pebble/v2"
 
 var pebbleKind = Kind{
 	Name: "pebble", Title: "Pebble", Module: pebbleModule,
-	Options: "the options of a Cofre table; writers wait at 24 sublevels of level 0, as Cofre's do",
+	Compacts: true,
+	Options:  "the options of a Cofre table; writers wait at 24 sublevels of level 0, as Cofre's do",
 	Open: func(c Config) (System, error) {
 		if err := claim(c.Dir, "pebble"); err != nil {
 			return nil, err
@@ -33,6 +35,7 @@ const lsmBatch = 1 << 20
 type plainPebble struct {
 	db    *pebble.DB
 	write *pebble.WriteOptions
+	dirty atomic.Bool // written to since it was opened
 }
 
 func openPebble(c Config, fs vfs.FS) (System, error) {
@@ -54,9 +57,19 @@ func openPebble(c Config, fs vfs.FS) (System, error) {
 	return s, nil
 }
 
-func (s *plainPebble) Put(key, value []byte) error { return s.db.Set(key, value, s.write) }
+func (s *plainPebble) Put(key, value []byte) error {
+	s.touch()
+	return s.db.Set(key, value, s.write)
+}
+
+func (s *plainPebble) touch() {
+	if !s.dirty.Load() {
+		s.dirty.Store(true)
+	}
+}
 
 func (s *plainPebble) Load(rows iter.Seq2[[]byte, []byte]) error {
+	s.touch()
 	b := s.db.NewBatch()
 	for k, v := range rows {
 		if err := b.Set(k, v, nil); err != nil {
@@ -72,7 +85,10 @@ func (s *plainPebble) Load(rows iter.Seq2[[]byte, []byte]) error {
 	return errors.Join(b.Commit(pebble.NoSync), b.Close())
 }
 
-func (s *plainPebble) DeleteRange(from, to []byte) error { return s.db.DeleteRange(from, to, s.write) }
+func (s *plainPebble) DeleteRange(from, to []byte) error {
+	s.touch()
+	return s.db.DeleteRange(from, to, s.write)
+}
 
 func (s *plainPebble) AppendGet(dst, key []byte) ([]byte, bool, error) {
 	v, c, err := s.db.Get(key)
@@ -133,5 +149,12 @@ func (s *plainPebble) Compact(ctx context.Context) error {
 	return s.Settle(ctx)
 }
 
-// Close flushes first, as a Cofre table does: then an open need not replay.
-func (s *plainPebble) Close() error { return errors.Join(s.db.Flush(), s.db.Close()) }
+// Close flushes first what was written, as a Cofre table does: then an open need
+// not replay.
+func (s *plainPebble) Close() error {
+	var err error
+	if s.dirty.Load() {
+		err = s.db.Flush()
+	}
+	return errors.Join(err, s.db.Close())
+}

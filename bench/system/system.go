@@ -81,7 +81,10 @@ type Kind struct {
 	Options       string // what it was told, in one line
 	// What not every system can: its System is a Snapshotter, and so on.
 	Snapshots, RotatesRoot, RotatesTableKey bool
-	Open                                    func(Config) (System, error)
+	Compacts                                bool // Compact does something
+	// FlushesAtClose: Settle leaves memtables as they are, only Close flushes them.
+	FlushesAtClose bool
+	Open           func(Config) (System, error)
 }
 
 // All lists the systems in the order of reports, Cofre first.

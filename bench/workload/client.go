@@ -1,11 +1,11 @@
 package workload
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -167,7 +167,7 @@ func (c *client) run(s system.System, began, deadline time.Time, stop *atomic.Bo
 		c.ops++
 		now := time.Now()
 		d := now.Sub(last)
-		_ = c.latency.RecordValue(int64(d))
+		record(c.latency, d)
 		if c.trace != nil {
 			c.trace.add(now.Sub(began), d)
 		}
@@ -188,7 +188,7 @@ func (c *client) do(s system.System, o op) (err error) {
 	case opRead:
 		return c.read(s, o.row)
 	case opScan:
-		return c.scan(s, int(o.n))
+		return c.scan(s, o.row, int(o.n))
 	case opModify:
 		if err := c.read(s, o.row); err != nil {
 			return err
@@ -211,29 +211,37 @@ func (c *client) read(s system.System, row uint64) error {
 		return err
 	}
 	c.value = value
-	c.bytes += int64(len(c.key) + len(value))
 	return c.turn.model.checkRead(row, before, value, found)
 }
 
-// scan reads n rows from c.key on.
-func (c *client) scan(s system.System, n int) error {
+// scan reads n rows from a row on, which is loaded. Of the loaded rows it must
+// meet each; inserted ones may lie between them.
+func (c *client) scan(s system.System, row uint64, n int) error {
+	t := c.turn
 	var fault error
-	got := 0
+	got, last := 0, uint64(0)
+	next, _ := slices.BinarySearch(t.order, t.data.hash(row))
 	err := s.Scan(c.key, false, func(key, value []byte) bool {
-		if i, ok := c.turn.data.Index(key); !ok || bytes.Compare(key, c.key) < 0 || got > 0 && bytes.Equal(key, c.key) {
-			fault = fmt.Errorf("a scan from %q came to %q", c.key, key)
-		} else {
-			fault = c.turn.model.checkRead(i, c.turn.model.acknowledged(i), value, true)
+		i, ok := t.data.Index(key)
+		h := t.data.hash(i)
+		switch {
+		case !ok || h < t.data.hash(row) || got > 0 && h <= last:
+			fault = fmt.Errorf("a scan came to %q, out of order or never written", key)
+			return false
+		case i < t.rows && (next == len(t.order) || h != t.order[next]):
+			fault = fmt.Errorf("a scan came to %q, and has left a row out", key)
+			return false
+		case i < t.rows:
+			next++
 		}
-		c.key = append(c.key[:0], key...)
-		c.bytes += int64(len(key) + len(value))
-		got++
+		fault = t.model.checkRead(i, t.model.acknowledged(i), value, true)
+		got, last = got+1, h
 		return fault == nil && got < n
 	})
-	if err == nil && got == 0 {
-		fault = fmt.Errorf("a scan from %q found nothing", c.key)
+	if err = errors.Join(err, fault); err == nil && got < n && next < len(t.order) {
+		err = fmt.Errorf("a scan of %d rows ended after %d, and there are more", n, got)
 	}
-	return errors.Join(err, fault)
+	return err
 }
 
 // A turn in which something happens beside the operations has three phases of
@@ -246,7 +254,7 @@ func (c *client) phase(n int, d time.Duration) {
 	if c.phases[p] == nil {
 		c.phases[p] = newHistogram()
 	}
-	_ = c.phases[p].RecordValue(int64(d))
+	record(c.phases[p], d)
 	if c.number == 0 {
 		c.turn.phase.Store(int32(p))
 	}

@@ -22,7 +22,7 @@ func (t *trace) add(at, took time.Duration) {
 	if t.bins[n] == nil {
 		t.bins[n] = hdrhistogram.New(1, int64(10*time.Second), 2)
 	}
-	_ = t.bins[n].RecordValue(int64(took))
+	record(t.bins[n], took)
 }
 
 // A Bin is what happened in one interval.

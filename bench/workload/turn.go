@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ type Turn struct {
 	reopen func(system.System) (system.System, error)
 
 	clients []*client
+	order   []uint64    // places of the loaded rows, ascending; for scans from the midst
 	ranges  [][2]uint64 // deleted, as places in the order of keys
 	calls   *hdrhistogram.Histogram
 	events  []Happened
@@ -47,7 +49,7 @@ type Options struct {
 // A Result is what one slice did.
 type Result struct {
 	Ops       int64
-	UserBytes int64 // keys and values
+	UserBytes int64 // keys and values that were written
 	Stopped   bool
 }
 
@@ -88,9 +90,16 @@ func NewTurn(w Workload, o Options) *Turn {
 	if w.Call == Compact {
 		room = o.Rows
 	}
+	if w.Mix != nil && w.Mix.Seek+w.Mix.Scan > 0 {
+		t.order = make([]uint64, t.rows)
+		for i := range t.order {
+			t.order[i] = t.data.hash(uint64(i))
+		}
+		slices.Sort(t.order)
+	}
 	t.model = NewModel(t.data, room)
 	t.model.Loaded(int(t.rows))
-	if size := int64(o.Rows) * int64(KeyLen+o.Size.Mean()); w.Caches == Warm && w.Class != Mixed && size > o.Cache/2 {
+	if size := int64(o.Rows) * int64(KeyLen+o.Size.Mean()); w.Caches == Warm && (w.Class == Read || w.Class == Scan) && size > o.Cache/2 {
 		t.warm = float64(o.Cache/2) / float64(size)
 	}
 	return t
@@ -246,7 +255,6 @@ func (t *Turn) sweep(ctx context.Context, s system.System, deadline time.Time) (
 		last = h
 		fault = t.model.checkRead(i, t.model.acknowledged(i), value, true)
 		r.Ops++
-		r.UserBytes += int64(len(key) + len(value))
 		if r.Ops%1024 == 0 && (ctx.Err() != nil || time.Now().After(deadline)) {
 			r.Stopped = true
 			return false
@@ -298,7 +306,7 @@ func (t *Turn) call(ctx context.Context, s system.System, k int, deadline time.T
 			r.UserBytes = r.Ops * int64(KeyLen+t.data.size.Mean())
 			break
 		}
-		_ = t.calls.RecordValue(int64(time.Since(start)))
+		record(t.calls, time.Since(start))
 	}
 	return r, s, nil
 }
@@ -331,3 +339,8 @@ func (t *Turn) Events() []Happened { return t.events }
 
 // newHistogram counts from a nanosecond to a minute, to three digits.
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(time.Minute), 3) }
+
+// record counts a time; one beyond the histogram's end counts as that.
+func record(h *hdrhistogram.Histogram, d time.Duration) {
+	_ = h.RecordValue(min(int64(d), h.HighestTrackableValue()))
+}

@@ -154,6 +154,8 @@ func (w Workload) Supported(can Abilities) bool {
 	switch {
 	case w.Call == Snapshot:
 		return can.Snapshot
+	case w.Call == Compact:
+		return can.Compact
 	case w.Events == RotateRoot:
 		return can.RotateRoot
 	case w.Events == RotateTableKey:
@@ -163,7 +165,7 @@ func (w Workload) Supported(can Abilities) bool {
 }
 
 // Abilities are what not every system has.
-type Abilities struct{ Snapshot, RotateRoot, RotateTableKey bool }
+type Abilities struct{ Snapshot, RotateRoot, RotateTableKey, Compact bool }
 
 // Writes tells whether a turn changes the store.
 func (w Workload) Writes() bool {

@@ -59,7 +59,7 @@ func main() {
 // agent is the process of one turn. It leaves an interrupt to its parent, and
 // ends when the parent hangs up.
 func agent() int {
-	signal.Ignore(os.Interrupt, syscall.SIGTERM)
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	if err := bench.Serve(stdio{}, system.All()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return exitFailure
@@ -75,7 +75,7 @@ func (stdio) Close() error                { return errors.Join(os.Stdin.Close(),
 
 // run is the command but for the process around it. It returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once
 

@@ -35,7 +35,12 @@ func (a *app) runCommand() *cobra.Command {
 
 // measure makes a verb that runs a plan, which flags may change.
 func (a *app) measure(use, short string, p bench.Plan, text func(io.Writer, *report.Report) error) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs}
+	c := &cobra.Command{Use: use, Short: short, Args: func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("%q is no argument of %s; a file is named as in --json=FILE", args[0], use)
+		}
+		return nil
+	}}
 	f := c.Flags()
 	systems := f.StringSlice("systems", nil, "systems, by name, in the order of the report")
 	workloads := f.StringSlice("workloads", nil, "workloads, by name, in the order of the run")
@@ -46,7 +51,7 @@ func (a *app) measure(use, short string, p bench.Plan, text func(io.Writer, *rep
 	cache := f.Int64("cache", p.Cache>>20, "cache of each system, in MiB")
 	f.Uint64Var(&p.Seed, "seed", p.Seed, "keys, values and the order of operations follow from it")
 	f.DurationVar(&p.MaxTurn, "max-turn", p.MaxTurn, "time after which a slow system's turn is stopped")
-	f.StringVar(&p.Baseline, "baseline", p.Baseline, "the system that ratios refer to")
+	f.String("baseline", p.Baseline, "the system that ratios refer to")
 	jsonTo := f.String("json", "", "print the document with every figure; with =FILE write it there, beside the table")
 	f.Lookup("json").NoOptDefVal = "-"
 	htmlTo := f.String("html", "", "write a page with charts to this file")
@@ -57,12 +62,18 @@ func (a *app) measure(use, short string, p bench.Plan, text func(io.Writer, *rep
 			return &usageError{err}
 		}
 		p.SetValue(size)
+		if *cache > bench.MaxCache>>20 {
+			return &usageError{fmt.Errorf("a cache of %d MiB is too large", *cache)}
+		}
 		p.Cache = *cache << 20
 		if *systems != nil {
 			err = p.SetSystems(*systems)
 		}
 		if *workloads != nil && err == nil {
 			err = p.SetWorkloads(*workloads)
+		}
+		if f.Changed("baseline") {
+			p.Baseline, _ = f.GetString("baseline")
 		}
 		if err == nil {
 			err = p.Check()
