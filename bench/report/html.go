@@ -48,7 +48,7 @@ func WriteHTML(w io.Writer, r *Report) error {
 		*page
 		Policy          string
 		Style           template.CSS
-		Library, Script template.JS
+		ChartJS, Script template.JS
 	}{
 		newPage(r),
 		fmt.Sprintf("default-src 'none'; base-uri 'none'; form-action 'none'; style-src %s; script-src %s %s",
