@@ -206,7 +206,7 @@ func (s *scheduler) grantOne(declined map[*tableScheduler]bool) bool {
 	var best *tableScheduler
 	var need pebble.WaitingCompaction
 	for _, t := range ask {
-		if waiting, w := t.db.GetWaitingCompaction(); waiting && (best == nil || more(w, need)) {
+		if waiting, w := t.waiting(); waiting && (best == nil || more(w, need)) {
 			best, need = t, w
 		}
 	}
@@ -233,8 +233,8 @@ func (s *scheduler) grantOne(declined map[*tableScheduler]bool) bool {
 // one that somebody asked for and has given up, by a context that ended or
 // because another part of it failed, Pebble panics; it has let go of its locks
 // and forgotten the compaction by then, and picks another when it is asked again.
-// Any other panic that comes up here ends the table, and not the process; where
-// one comes later, or elsewhere in Pebble's picking, it does not come by here.
+// Any other panic that comes up here ends the table, and not the process. One
+// that comes where Pebble picks by itself, or later, does not come by here.
 func (t *tableScheduler) schedule() bool {
 	ok, r := t.trySchedule()
 	if r != nil && strings.Contains(fmt.Sprint(r), "did not find manual compaction") {
@@ -244,6 +244,18 @@ func (t *tableScheduler) schedule() bool {
 		t.trip(fmt.Errorf("compact: Pebble panicked: %v", r))
 	}
 	return ok
+}
+
+// waiting asks the database whether it wants to compact. A panic while it looks
+// ends the table too.
+func (t *tableScheduler) waiting() (waiting bool, w pebble.WaitingCompaction) {
+	defer func() {
+		if p := recover(); p != nil {
+			waiting = false
+			t.trip(fmt.Errorf("compact: Pebble panicked: %v", p))
+		}
+	}()
+	return t.db.GetWaitingCompaction()
 }
 
 // trySchedule also returns what Pebble panicked with, if it did.

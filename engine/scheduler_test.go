@@ -118,25 +118,32 @@ func TestCancelledCompactionIsForgotten(t *testing.T) {
 	require.Equal(t, "2", string(v))
 }
 
-// TestPanicEndsTheTable has Pebble panic where it is given a permission.
+// TestPanicEndsTheTable has Pebble panic where it is given a permission, and
+// where it is asked whether it needs one.
 func TestPanicEndsTheTable(t *testing.T) {
 	t.Parallel()
 	_, s, tab := newHooked(t)
-	i := tab.inst.Load()
-	broken := s.scheduler.instance(i.hole.Trip)
-	broken.Register(1, panickingDB{})
-	s.scheduler.grant()
-	broken.Unregister()
-	_, err := tab.Get([]byte("a"))
-	require.ErrorIs(t, err, ErrPoisoned)
-	require.NoError(t, tab.Reopen(t.Context()))
+	for _, asked := range []bool{false, true} {
+		_, err := tab.Get([]byte("a"))
+		require.ErrorIs(t, err, ErrNotFound)
+		broken := s.scheduler.instance(tab.inst.Load().hole.Trip)
+		broken.Register(1, panickingDB{asked})
+		s.scheduler.grant()
+		broken.Unregister()
+		_, err = tab.Get([]byte("a"))
+		require.ErrorIs(t, err, ErrPoisoned)
+		require.NoError(t, tab.Reopen(t.Context()))
+	}
 }
 
-type panickingDB struct{}
+type panickingDB struct{ asked bool }
 
 func (panickingDB) GetAllowedWithoutPermission() int { return 1 }
 
-func (panickingDB) GetWaitingCompaction() (bool, pebble.WaitingCompaction) {
+func (db panickingDB) GetWaitingCompaction() (bool, pebble.WaitingCompaction) {
+	if db.asked {
+		panic("an assertion")
+	}
 	return true, pebble.WaitingCompaction{}
 }
 

@@ -8,9 +8,9 @@ import (
 )
 
 // RotateRoot has root, which must be pinned, wrap the table's key from now on.
-// It makes one call to the key service that wraps it today, one to root's, and
-// one change of the keyring; nothing else is read or written, whatever the table
-// holds.
+// It makes one call to the key service that wraps it today, one to root's or
+// two, and one change of the keyring; nothing else is read or written, whatever
+// the table holds.
 //
 // The root key that wraps it today, under the same URI, gets its new material
 // to wrap the newest version once more. Another root key gets a new version of
@@ -20,13 +20,12 @@ import (
 // table key when a table's root key is changed). All wraps of the former version
 // by other root keys are gone then.
 //
-// root must be able to unwrap what it wraps: the only wrap of the newest version
-// is its own afterwards, and it is not tried here.
+// The only wrap of the newest version is root's own afterwards. So another root
+// key is first asked to unwrap what it has wrapped: one that may only wrap, as
+// key services can be told, would lock the table up.
 //
 // live, if not nil, are the table's keys in use: files made after RotateRoot has
-// returned have data keys under the newest version. Of several rotations beside
-// each other with the same live, it may hear of the last one last but one: the
-// caller has one at a time. If we crash before it
+// returned have data keys under the newest version. If we crash before it
 // returns, the keyring is that before or that after; either opens every file.
 //
 // Errors are ErrTableUnknown, *KeyError, *corrupt.Error, ErrRotated,
@@ -41,8 +40,8 @@ func (k *Keyring) RotateRoot(ctx context.Context, id ID, root RootKey, live *Tab
 }
 
 // RotateTableKey makes a new version of the table's key, wrapped by the root keys
-// that wrap the present one: by all of them, or it fails. Data keys that exist stay under the version that
-// wraps them. Otherwise it is like RotateRoot.
+// that wrap the present one: by all of them, or it fails. Data keys that exist
+// stay under the version that wraps them. Otherwise it is like RotateRoot.
 func (k *Keyring) RotateTableKey(ctx context.Context, id ID, live *TableKeys) error {
 	return k.rotate(ctx, id, live, func(now []string) (roots []RootKey, add bool) {
 		for _, uri := range now {
@@ -97,6 +96,12 @@ func (k *Keyring) rotate(ctx context.Context, id ID, live *TableKeys, plan func(
 		if err != nil {
 			return err
 		}
+		// One that has just unwrapped need not show that it can.
+		if !slices.Contains(row.entry.roots(), w.uri) {
+			if err := proveWrap(ctx, pinned, w, r); err != nil {
+				return err
+			}
+		}
 		r.wraps = append(r.wraps, w)
 	}
 	var made *keyEntry
@@ -113,6 +118,21 @@ func (k *Keyring) rotate(ctx context.Context, id ID, live *TableKeys, plan func(
 		live.adopt(r.ec.Version, r.key, made.roots())
 	}
 	return err
+}
+
+// proveWrap has root unwrap what it has wrapped.
+func proveWrap(ctx context.Context, root RootKey, w wrap, r *rotation) error {
+	key, err := root.Unwrap(ctx, w.blob, r.ec)
+	if err == nil {
+		if !key.Equal(r.key) {
+			err = fmt.Errorf("%w: it is another key", ErrWrongContext)
+		}
+		key.Wipe()
+	}
+	if err != nil {
+		return &KeyError{Op: "unwrap the table key that it has just wrapped", URI: w.uri, Err: err}
+	}
+	return nil
 }
 
 // rotated makes the entry that takes the place of now, whose newest version is
@@ -162,11 +182,12 @@ func (k *Keyring) rotated(r *rotation, now *keyEntry) (*keyEntry, error) {
 	return e, e.finish(k.storeID, r.key)
 }
 
-// adopt makes a version current in keys that are in use, unless they were wiped.
+// adopt makes a version current in keys that are in use, unless they were wiped or
+// have heard of a newer one.
 func (t *TableKeys) adopt(version uint32, key *Secret, roots []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open == nil {
+	if t.open == nil || version < t.version {
 		return
 	}
 	if _, ok := t.open.keys[version]; !ok {

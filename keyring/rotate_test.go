@@ -35,6 +35,7 @@ func TestRotations(t *testing.T) {
 		made = append(made, dk)
 
 		calls, generation, to := a.calls()+b.calls(), k.Generation(), root
+		want := 2 // one unwrap, one wrap
 		switch rng.IntN(3) {
 		case 0:
 			require.NoError(t, k.RotateTableKey(ctx, id, live))
@@ -47,8 +48,9 @@ func TestRotations(t *testing.T) {
 			}
 			require.NoError(t, k.RotateRoot(ctx, id, to, live))
 			version++
+			want++ // and one to see that the other root key can unwrap
 		}
-		require.Equal(t, calls+2, a.calls()+b.calls(), "one unwrap, one wrap")
+		require.Equal(t, calls+want, a.calls()+b.calls())
 		require.Equal(t, generation+1, k.Generation(), "one change")
 		root = to
 		require.Equal(t, version, live.Version())
@@ -104,16 +106,19 @@ func TestFormerRootReadsNothingNew(t *testing.T) {
 	require.ErrorIs(t, err, corrupt.ErrAuth)
 }
 
-// A hookedRoot does something before it wraps.
+// A hookedRoot does something before it wraps, once, or after it has.
 type hookedRoot struct {
 	*fakeRoot
-	hook func()
+	hook, after func()
 }
 
 func (r *hookedRoot) Wrap(ctx context.Context, key *Secret, ec Context) ([]byte, error) {
 	if h := r.hook; h != nil {
 		r.hook = nil
 		h()
+	}
+	if r.after != nil {
+		defer r.after()
 	}
 	return r.fakeRoot.Wrap(ctx, key, ec)
 }
@@ -151,6 +156,16 @@ func TestRotationFails(t *testing.T) {
 	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrKeyUnreachable)
 	b.fail(nil)
 	unchanged()
+	// A root key that may wrap and not unwrap would lock the table up.
+	b.after = func() { b.fail(ErrKeyDenied) }
+	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrKeyDenied)
+	b.after = nil
+	b.fail(nil)
+	unchanged()
+	b.garble = true
+	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrWrongContext)
+	b.garble = false
+	unchanged()
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	require.ErrorIs(t, k.RotateTableKey(cancelled, id, live), context.Canceled)
@@ -171,8 +186,12 @@ func TestRotationFails(t *testing.T) {
 	}
 	require.ErrorIs(t, k.RotateTableKey(ctx, id, live), ErrTableUnknown)
 
-	live.Wipe()
+	// Of two rotations, the one that ended first may be heard of last.
 	live.adopt(9, RandomSecret(), nil)
+	live.adopt(8, RandomSecret(), nil)
+	require.EqualValues(t, 9, live.Version())
+	live.Wipe()
+	live.adopt(10, RandomSecret(), nil)
 	_, err = live.NewDataKey(ID{3})
 	require.ErrorIs(t, err, ErrKeysWiped)
 	reader, err := Open(ctx, testDir, []RootKey{a, b}, true, Options{FS: mem})

@@ -1,6 +1,11 @@
 package sstable
 
-import "io/fs"
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/cofredb/cofre/internal/corrupt"
+)
 
 // walkLen is how many bytes of sealed segments a Walk loads at once, at most.
 const walkLen = 32 << 10
@@ -21,7 +26,8 @@ type Walk struct {
 	count    int64  // segments in the run
 	edge     int64  // index of the segment in b.plain, or -1
 	from, to int64  // of the last read
-	ahead    int64  // segments of the next run
+	asked    int64  // segments that the read still needs
+	ahead    int64  // segments of the next run, if no more are asked for
 }
 
 // Begin has the walk read r, from to on upwards or from from on downwards.
@@ -52,8 +58,12 @@ func (w *Walk) ReadAt(p []byte, off int64) (int, error) {
 		return w.r.ReadAt(p, off)
 	}
 	if failure := w.fill(p[:n], off, down); failure != nil {
-		_, err := w.r.giveUp(p[:n], 0, failure)
-		return 0, err
+		var fault *corrupt.Error
+		if errors.As(failure, &fault) {
+			return w.r.giveUp(p[:n], 0, failure)
+		}
+		// The run may have failed for bytes that nobody has asked for.
+		return w.r.ReadAt(p, off)
 	}
 	return n, err
 }
@@ -64,6 +74,7 @@ func (w *Walk) fill(p []byte, off int64, down bool) error {
 	full := w.r.shape.full
 	first, last := off/full, (off+int64(len(p))-1)/full
 	for k := range last - first + 1 {
+		w.asked = last - first + 1 - k
 		i := first + k
 		if down {
 			i = last - k
@@ -103,7 +114,7 @@ func (w *Walk) part(p []byte, i, skip int64, down bool) error {
 func (w *Walk) load(i int64, down bool) error {
 	s := &w.r.shape
 	most := max(1, walkLen/s.unit)
-	n := min(w.ahead, most)
+	n := min(max(w.ahead, w.asked), most)
 	first := i
 	if down {
 		first = max(0, i-n+1)

@@ -12,18 +12,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// countReads is a file system in memory that counts the reads of its files.
+func countReads(n *atomic.Int64) vfs.FS {
+	return errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileReadAt {
+			n.Add(1)
+		}
+		return nil
+	}))
+}
+
 // TestWalksReadAhead reads a table block by block, down and up, as a scan does:
 // few reads of the file below serve many.
 func TestWalksReadAhead(t *testing.T) {
 	t.Parallel()
 	var reads atomic.Int64
-	base := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpFileReadAt {
-			reads.Add(1)
-		}
-		return nil
-	}))
-	fs := newTable(t, 0).over(base)
+	fs := newTable(t, 0).over(countReads(&reads))
 	text := make([]byte, 400_000)
 	for i := range text {
 		text[i] = byte(rand.Uint32())
@@ -49,6 +53,47 @@ func TestWalksReadAhead(t *testing.T) {
 	require.NoError(t, f.Close())
 	for i := range fs.walks.slots {
 		require.Nil(t, fs.walks.slots[i].of.Load(), "a closed file is walked")
+	}
+}
+
+// TestWalksTakeTurns reads more files by turns than there are walks, as the merge
+// of a scan does: those that have a walk keep it.
+func TestWalksTakeTurns(t *testing.T) {
+	t.Parallel()
+	var reads atomic.Int64
+	fs := newTable(t, 0).over(countReads(&reads))
+	const files, block, blocks = maxWalks + 2, 2500, 100
+	var open []vfs.File
+	for n := range files {
+		name := fmt.Sprintf("%06d.sst", n+1)
+		writeFile(t, fs, name, make([]byte, block*blocks))
+		f, err := fs.Open(name)
+		require.NoError(t, err)
+		open = append(open, f)
+	}
+	reads.Store(0)
+	for k := range blocks {
+		for _, f := range open {
+			_, err := f.ReadAt(make([]byte, block), int64(block*(blocks-1-k)))
+			require.NoError(t, err)
+		}
+	}
+	require.Less(t, reads.Load(), int64(blocks*(files-maxWalks)+maxWalks*blocks/5))
+	for _, f := range open {
+		require.NoError(t, f.Close())
+	}
+
+	// One that has a place and is not read any more leaves it to another.
+	for _, name := range []string{"000001.sst", "000002.sst", "000003.sst", "000004.sst", "000005.sst"} {
+		f, err := fs.Open(name)
+		require.NoError(t, err)
+		reads.Store(0)
+		for k := range blocks {
+			_, err := f.ReadAt(make([]byte, block), int64(block*(blocks-1-k)))
+			require.NoError(t, err)
+		}
+		require.Less(t, reads.Load(), int64(restsAfter+blocks/5), name)
+		t.Cleanup(func() { require.NoError(t, f.Close()) })
 	}
 }
 
