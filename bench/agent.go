@@ -333,16 +333,20 @@ func readAll(dir string) error {
 	})
 }
 
+// files visits the regular files below dir. One that the store removes while we
+// look is none.
 func files(dir string, visit func(path string, fi fs.FileInfo) error) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
+		if err == nil && d.Type().IsRegular() {
+			var fi fs.FileInfo
+			if fi, err = d.Info(); err == nil {
+				err = visit(path, fi)
+			}
 		}
-		fi, err := d.Info()
-		if err != nil {
-			return err
+		if path != dir && errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
-		return visit(path, fi)
+		return err
 	})
 }
 

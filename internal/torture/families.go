@@ -42,7 +42,7 @@ func families() []family {
 		{name: "fault", share: 4, cases: fault.Rounds(), run: func(ctx context.Context, t task) outcome {
 			r := fault.Run{Seed: t.base, Round: t.round}
 			if !t.long {
-				r.Stride, r.Fulls = 6, 2
+				r.Few = 60
 			}
 			counts, err := r.Do(ctx)
 			return outcome{Counts: counts, Violation: verdict.Of(err), Case: r.Case()}

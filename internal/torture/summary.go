@@ -122,7 +122,7 @@ func (s *summary) String() string {
 			fmt.Fprintf(&b, "%s: not run: %s\n", r.Family, r.NotRun)
 		}
 		if r.Cases > 0 {
-			fmt.Fprintf(&b, "%s: %d of %d cases\n", r.Family, len(r.Done), r.Cases)
+			fmt.Fprintf(&b, "%s: %d of %d cases whole\n", r.Family, len(r.Done), r.Cases)
 		}
 		if len(r.Attacks) > 0 {
 			fmt.Fprintf(&b, "%s: %s\n", r.Family, r.fewest())

@@ -9,12 +9,14 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cofredb/cofre/internal/torture/crashfs"
 	"github.com/cofredb/cofre/internal/torture/verdict"
 	"github.com/cofredb/cofre/internal/torture/work"
 )
@@ -26,10 +28,11 @@ const callLimit = 30 * time.Second
 // rounds go through all of them, in an order that the seed gives; the workloads
 // of later passes differ.
 type Run struct {
-	Seed   uint64
-	Round  int
-	Stride int // only each so many operations, from a random one on; 0 is all
-	Fulls  int // how often the disk is filled in such a round; 0 is 6
+	Seed  uint64
+	Round int
+	// Few, if not 0, makes the round a short one: that many of the scenarios and
+	// ways, each at one operation that is drawn; every third fills the disk.
+	Few int
 	// Lie, if not nil, is what a test plants between the harness and the store.
 	Lie func(work.Subject) work.Subject
 }
@@ -56,8 +59,11 @@ func (r Run) choose() (sc scenario, w way, seed uint64, full bool) {
 	return scenarios()[n/len(ways())], ways()[n%len(ways())], seed, false
 }
 
-// Case names what the round does.
+// Case names what the round does whole; "" for a short one.
 func (r Run) Case() string {
+	if r.Few > 0 {
+		return ""
+	}
 	sc, w, _, full := r.choose()
 	if full {
 		return "full disk"
@@ -67,46 +73,130 @@ func (r Run) Case() string {
 
 // Do does the round.
 func (r Run) Do(ctx context.Context) (verdict.Counts, error) {
-	counts := verdict.Counts{Rounds: 1}
+	if r.Few > 0 {
+		return r.short(ctx)
+	}
 	sc, w, seed, full := r.choose()
 	if full {
-		faults, err := r.full(ctx, seed)
-		counts.Faults = faults
-		return counts, err
+		return fill(ctx, seed, 6, r.Lie)
 	}
-	b, err := newBase(seed)
+	bs := bases{seed: seed, lie: r.Lie}
+	total, err := bs.count(sc, w)
 	if err != nil {
-		return counts, err
+		return verdict.Counts{Rounds: 1}, err
 	}
-	if sc.name == "recovery" {
-		if err := b.crash(); err != nil {
-			return counts, err
+	var strikes []strike
+	for at := 1; at <= total; at++ {
+		strikes = append(strikes, strike{sc, w, at, total})
+	}
+	return bs.strike(ctx, strikes)
+}
+
+// short does a little of many cases.
+func (r Run) short(ctx context.Context) (verdict.Counts, error) {
+	seed := r.Seed + uint64(r.Round)
+	if r.Round%3 == 2 {
+		return fill(ctx, seed, 2, r.Lie)
+	}
+	bs := bases{seed: seed, lie: r.Lie}
+	rng := rand.New(rand.NewPCG(seed, 7))
+	cases := rng.Perm(Rounds() - 1)
+	var strikes []strike
+	for _, n := range cases[:min(r.Few, len(cases))] {
+		sc, w := scenarios()[n/len(ways())], ways()[n%len(ways())]
+		total, err := bs.count(sc, w)
+		if err != nil {
+			return verdict.Counts{Rounds: 1}, err
 		}
+		strikes = append(strikes, strike{sc, w, 1 + rng.IntN(total), total})
 	}
-	total, err := b.count(sc, w)
+	return bs.strike(ctx, strikes)
+}
+
+// A strike is a fault in a scenario, at one of its operations.
+type strike struct {
+	sc        scenario
+	way       way
+	at, total int
+}
+
+// bases are the disks that a round's scenarios begin with, and how many of their
+// operations may fail. Each is made when it is needed.
+type bases struct {
+	seed          uint64
+	lie           func(work.Subject) work.Subject
+	closed, crash *base
+	counts        map[string]int
+}
+
+// of is the disk that a scenario begins with.
+func (bs *bases) of(sc scenario) (*base, error) {
+	b := &bs.closed
+	if sc.name == "recovery" {
+		b = &bs.crash
+	}
+	if *b != nil {
+		return *b, nil
+	}
+	made, err := newBase(bs.seed)
+	if err == nil && b == &bs.crash {
+		err = made.crash()
+	}
 	if err != nil {
-		return counts, verdict.In(err, "fault, %s, no fault yet", sc.name)
+		return nil, err
 	}
+	*b = made
+	return made, nil
+}
+
+// count is how many operations of a scenario may fail in that way.
+func (bs *bases) count(sc scenario, w way) (int, error) {
+	what := sc.name
+	if w.fault == crashfs.ReadEIO {
+		what += ", reads"
+	}
+	if n, ok := bs.counts[what]; ok {
+		return n, nil
+	}
+	b, err := bs.of(sc)
+	if err != nil {
+		return 0, err
+	}
+	n, err := b.count(sc, w)
+	if err != nil {
+		return 0, verdict.In(err, "fault, %s, no fault yet", sc.name)
+	}
+	if bs.counts == nil {
+		bs.counts = make(map[string]int)
+	}
+	bs.counts[what] = n
+	return n, nil
+}
+
+// strike strikes, two at a time, until one finds a violation.
+func (bs *bases) strike(ctx context.Context, strikes []strike) (verdict.Counts, error) {
 	var faults, ops atomic.Int64
+	var failed atomic.Bool
 	var g errgroup.Group
 	g.SetLimit(2)
-	var failed atomic.Bool
-	stride := max(1, r.Stride)
-	for at := 1 + rand.New(rand.NewPCG(seed, 7)).IntN(stride); at <= total; at += stride {
+	for _, s := range strikes {
+		b, err := bs.of(s.sc)
+		if err != nil {
+			return verdict.Counts{Rounds: 1}, errors.Join(err, g.Wait())
+		}
 		g.Go(func() error {
 			if failed.Load() || ctx.Err() != nil {
 				return ctx.Err()
 			}
-			hits, err := b.strike(ctx, sc, w, at, r.Lie)
+			hits, err := b.strike(ctx, s.sc, s.way, s.at, bs.lie)
 			faults.Add(int64(hits))
 			ops.Add(1)
 			if err != nil {
 				failed.Store(true)
 			}
-			return verdict.In(err, "fault, %s, operation %d of %d, %s", sc.name, at, total, w)
+			return verdict.In(err, "fault, %s, operation %d of %d, %s", s.sc.name, s.at, s.total, s.way)
 		})
 	}
-	err = g.Wait()
-	counts.Faults, counts.Operations = faults.Load(), ops.Load()
-	return counts, err
+	err := g.Wait()
+	return verdict.Counts{Rounds: 1, Faults: faults.Load(), Operations: ops.Load()}, err
 }

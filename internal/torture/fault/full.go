@@ -13,33 +13,30 @@ import (
 	"github.com/cofredb/cofre/internal/torture/work"
 )
 
-// full fills the disk: the table stays readable, a write says that the disk is
-// full, and when there is space it goes on, without a Reopen.
-func (r Run) full(ctx context.Context, seed uint64) (fulls int64, err error) {
+// fill fills the disk, so many times: the table stays readable, a write says that
+// the disk is full, and when there is space it goes on, without a Reopen.
+func fill(ctx context.Context, seed uint64, times int, lie func(work.Subject) work.Subject) (verdict.Counts, error) {
+	counts := verdict.Counts{Rounds: 1}
 	b, err := newBase(seed)
 	if err != nil {
-		return 0, err
+		return counts, err
 	}
 	rng := rand.New(rand.NewPCG(seed, 5))
-	times := r.Fulls
-	if times == 0 {
-		times = 6
-	}
 	for range times {
-		t := b.try(way{}, r.Lie)
+		t := b.try(way{}, lie)
 		t.e.Options.DiskFullWait = 100 * time.Millisecond
 		if err := t.prepare(scenario{}); err != nil {
-			return fulls, err
+			return counts, err
 		}
 		if err := t.fill(ctx, rng); err != nil {
-			return fulls, verdict.In(err, "fault, full disk, seed %d", seed)
+			return counts, verdict.In(err, "fault, full disk, seed %d", seed)
 		}
-		fulls++
+		counts.Faults++
 		if err := t.powerCut(ctx); err != nil {
-			return fulls, verdict.In(err, "fault, full disk, seed %d", seed)
+			return counts, verdict.In(err, "fault, full disk, seed %d", seed)
 		}
 	}
-	return fulls, nil
+	return counts, nil
 }
 
 // reopenFull closes the store and opens it while the disk is full. Both may
