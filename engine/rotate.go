@@ -9,9 +9,9 @@ import (
 
 // RotateRoot has root wrap the table's key from now on: Options.RootKey or one
 // of Options.Roots. It takes one call to the key service of the present root key
-// and one to root's, or two where that is another, which has to show that it can
-// unwrap what it has wrapped; and one write of the keyring. No file of the table
-// is read or written, whatever its size. Reads and writes of an open table go on meanwhile; what opens a table or
+// and one to root's, and one write of the keyring; no file of the table is read
+// or written, whatever its size. A root key that has unwrapped nothing since the
+// store was opened is asked once to unwrap what it has wrapped. Reads and writes of an open table go on meanwhile; what opens a table or
 // changes the keyring waits.
 //
 // The present root key again gets its new material, if it was rotated in its

@@ -62,6 +62,7 @@ type Keyring struct {
 	pins     map[string]RootKey
 	readOnly bool
 	storeKey *TableKeys // immutable; wiped by Close
+	unwraps  sync.Map   // URIs of pins that have unwrapped something
 
 	cur atomic.Pointer[state]
 

@@ -8,9 +8,9 @@ import (
 )
 
 // RotateRoot has root, which must be pinned, wrap the table's key from now on.
-// It makes one call to the key service that wraps it today, one to root's or
-// two, and one change of the keyring; nothing else is read or written, whatever
-// the table holds.
+// It makes one call to the key service that wraps it today, one to root's, and
+// one change of the keyring; nothing else is read or written, whatever the table
+// holds.
 //
 // The root key that wraps it today, under the same URI, gets its new material
 // to wrap the newest version once more. Another root key gets a new version of
@@ -20,9 +20,10 @@ import (
 // table key when a table's root key is changed). All wraps of the former version
 // by other root keys are gone then.
 //
-// The only wrap of the newest version is root's own afterwards. So another root
-// key is first asked to unwrap what it has wrapped: one that may only wrap, as
-// key services can be told, would lock the table up.
+// The only wrap of the newest version is root's own afterwards. So one that has
+// unwrapped nothing since the keyring was opened is asked to unwrap what it has
+// wrapped: one that may only wrap, as key services can be told, would lock the
+// table up.
 //
 // live, if not nil, are the table's keys in use: files made after RotateRoot has
 // returned have data keys under the newest version. If we crash before it
@@ -96,9 +97,8 @@ func (k *Keyring) rotate(ctx context.Context, id ID, live *TableKeys, plan func(
 		if err != nil {
 			return err
 		}
-		// One that has just unwrapped need not show that it can.
-		if !slices.Contains(row.entry.roots(), w.uri) {
-			if err := proveWrap(ctx, pinned, w, r); err != nil {
+		if _, ok := k.unwraps.Load(w.uri); !ok {
+			if err := k.proveWrap(ctx, pinned, w, r); err != nil {
 				return err
 			}
 		}
@@ -121,7 +121,7 @@ func (k *Keyring) rotate(ctx context.Context, id ID, live *TableKeys, plan func(
 }
 
 // proveWrap has root unwrap what it has wrapped.
-func proveWrap(ctx context.Context, root RootKey, w wrap, r *rotation) error {
+func (k *Keyring) proveWrap(ctx context.Context, root RootKey, w wrap, r *rotation) error {
 	key, err := root.Unwrap(ctx, w.blob, r.ec)
 	if err == nil {
 		if !key.Equal(r.key) {
@@ -132,6 +132,7 @@ func proveWrap(ctx context.Context, root RootKey, w wrap, r *rotation) error {
 	if err != nil {
 		return &KeyError{Op: "unwrap the table key that it has just wrapped", URI: w.uri, Err: err}
 	}
+	k.unwraps.Store(w.uri, nil)
 	return nil
 }
 

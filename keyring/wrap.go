@@ -98,6 +98,7 @@ func (k *Keyring) unwrap(ctx context.Context, e *keyEntry, ec Context, op string
 		if err == nil {
 			var ok bool
 			if ok, err = committed(key, ec, v.commitment); ok {
+				k.unwraps.Store(w.uri, nil)
 				return key, nil
 			}
 			key.Wipe()
