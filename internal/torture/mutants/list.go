@@ -37,6 +37,9 @@ func mutants() []mutant {
 		one("a rotation forgets the older versions of a key", "keyring/rotate.go",
 			"v.state, v.wraps, v.older = versionOlder, nil, older", "v.state, v.wraps, v.older = versionRetired, nil, older[:0]"),
 
+		one("an open table does not hear of a new table key", "keyring/rotate.go",
+			"if err == nil && live != nil {", "if err == nil && live != nil && !r.add {"),
+
 		// Recovery.
 		one("a frame attests all before it, synced or not", "wal/writer.go",
 			"w.fill(note, p, durable, w.compress)", "w.fill(note, p, max(durable, index), w.compress)"),

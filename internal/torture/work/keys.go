@@ -2,8 +2,10 @@ package work
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
+	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
 )
 
@@ -39,10 +41,28 @@ func (e *Engine) Rotate(table string, root int) error {
 		return err
 	}
 	if root == NewTableKey {
-		return t.RotateKey(context.Background())
+		err = t.RotateKey(context.Background())
+	} else {
+		roots := append([]keyring.RootKey{e.Options.RootKey}, e.Options.Roots...)
+		err = t.RotateRoot(context.Background(), roots[root%len(roots)])
 	}
-	roots := append([]keyring.RootKey{e.Options.RootKey}, e.Options.Roots...)
-	return t.RotateRoot(context.Background(), roots[root%len(roots)])
+	if err != nil {
+		return err
+	}
+	return e.heard(t)
+}
+
+// heard holds that an open table uses the key version that the keyring has.
+func (e *Engine) heard(t *engine.Table) error {
+	for _, info := range e.Store.Tables() {
+		if info.ID != t.ID() || !info.Open {
+			continue
+		}
+		if m, err := t.Metrics(); err == nil && m.KeyVersion < info.KeyVersion {
+			return fmt.Errorf("table %s is at key version %d and goes on under %d", info.Name, info.KeyVersion, m.KeyVersion)
+		}
+	}
+	return nil
 }
 
 func (w *watch) Rotate(table string, root int) error { return w.keep(w.Engine.Rotate(table, root)) }
