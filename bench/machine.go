@@ -25,6 +25,11 @@ import (
 // for what systems can do.
 func machine(dir string) (m report.Machine, err error) {
 	m.Go = runtime.Version()
+	for _, name := range []string{"GODEBUG", "GOEXPERIMENT", "GOGC", "GOMAXPROCS", "GOMEMLIMIT"} {
+		if v, ok := os.LookupEnv(name); ok {
+			m.GoOptions = strings.TrimSpace(m.GoOptions + " " + name + "=" + v)
+		}
+	}
 	m.Cores = runtime.NumCPU()
 	m.AES = syscpu.X86.HasAES || syscpu.ARM64.HasAES || syscpu.S390X.HasAES
 	if info, err := cpu.Info(); err == nil && len(info) > 0 {

@@ -191,6 +191,11 @@ func (p *Plan) rows(size workload.Size) int {
 	return int(min(int64(p.Rows), max(n, 100)))
 }
 
+// data is how many bytes the rows of such a table have.
+func (p *Plan) data(size workload.Size) int64 {
+	return int64(p.rows(size)) * int64(workload.KeyLen+size.Mean())
+}
+
 // sizes are the sizes of values, in the order of the workloads.
 func (p *Plan) sizes() (sizes []workload.Size) {
 	for _, m := range p.Workloads {
@@ -229,7 +234,7 @@ const (
 // Disk estimates how many bytes a run needs at once.
 func (p *Plan) Disk() (bytes int64) {
 	for _, size := range p.sizes() {
-		data := int64(p.rows(size)) * int64(workload.KeyLen+size.Mean())
+		data := p.data(size)
 		need, loaded := int64(0), int64(0)
 		for _, m := range p.Workloads {
 			if m.Value != size {

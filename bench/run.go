@@ -60,7 +60,7 @@ func run(ctx context.Context, p Plan, tell func(Progress), spawn spawner) (_ *re
 		})
 	}
 	rep.Settings = report.Settings{
-		Rows: p.Rows, Value: p.Value.String(), Rounds: p.Rounds, Cache: p.Cache, Seed: p.Seed, MaxSeconds: p.MaxTurn.Seconds(),
+		Rows: p.Rows, Value: p.Value.String(), Data: p.data(p.Value), Rounds: p.Rounds, Cache: p.Cache, Seed: p.Seed, MaxSeconds: p.MaxTurn.Seconds(),
 		Durable: "a write may be lost until the store has settled, up to 32 KiB of them with the process in Cofre and Pebble; in fillsync1 and fillsync8 each survives a power cut",
 	}
 	if rep.Machine, err = machine(dir); err != nil {

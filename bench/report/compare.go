@@ -200,6 +200,7 @@ func differences(old, new *Report) []string {
 	differ("system", m.OS, n.OS)
 	differ("file system", m.FileSystem, n.FileSystem)
 	differ("Go", m.Go, n.Go)
+	differ("options of Go", m.GoOptions, n.GoOptions)
 	far := func(a, b float64) bool { return a > 0 && b > 0 && math.Abs(math.Log(b/a)) > math.Log(1.25) }
 	if far(m.SyncMicros, n.SyncMicros) {
 		differ("a synced write", micros(m.SyncMicros), micros(n.SyncMicros))

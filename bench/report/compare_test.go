@@ -112,6 +112,7 @@ func TestDifferences(t *testing.T) {
 		"AES instructions":                 func(r *Report) { r.Machine.AES = false },
 		"file system":                      func(r *Report) { r.Machine.FileSystem = "xfs" },
 		"Go: was go1.26.0, is go1.27":      func(r *Report) { r.Machine.Go = "go1.27" },
+		"options of Go: was , is GOGC=off": func(r *Report) { r.Machine.GoOptions = "GOGC=off" },
 		"a synced write: was 212µs, is 1.": func(r *Report) { r.Machine.SyncMicros = 1000 },
 		"opening 4 KiB":                    func(r *Report) { r.Machine.GCMMicros = 9 },
 		"version of badger":                func(r *Report) { r.Systems[3].Version = "v5" },

@@ -159,7 +159,14 @@ func newPage(r *Report) *page {
 			if t.AtMost > 0 {
 				sign = "≤"
 			}
+			if t.Data > 0 {
+				where += fmt.Sprintf(" of a table of %s or more", size(float64(t.Data)))
+			}
 			p.Targets = append(p.Targets, fmt.Sprintf("%s %s %.2f: %s", t.Metric, sign, t.Bound(), where))
+		}
+		p.Targets = append(p.Targets, fmt.Sprintf("p99 of reads and writes while a key is rotated ≤ %.2f of before", calmRotation))
+		if d, ok := r.Duel(); ok {
+			p.Targets = append(p.Targets, "ahead of "+d.Title+" everywhere, and twice as fast in half: "+d.String())
 		}
 	}
 	return p

@@ -60,15 +60,17 @@ type Machine struct {
 	OS         string  `json:"os"`     // with the kernel's version
 	FileSystem string  `json:"fileSystem"`
 	Go         string  `json:"go"`
-	Revision   string  `json:"revision"`   // of Cofre's source, or ""
-	SyncMicros float64 `json:"syncMicros"` // median of a 4 KiB write and fdatasync, in microseconds
-	GCMMicros  float64 `json:"gcmMicros"`  // AES-256-GCM, opening 4 KiB, on one core
+	GoOptions  string  `json:"goOptions,omitempty"` // what the environment sets of the runtime
+	Revision   string  `json:"revision"`            // of Cofre's source, or ""
+	SyncMicros float64 `json:"syncMicros"`          // median of a 4 KiB write and fdatasync, in microseconds
+	GCMMicros  float64 `json:"gcmMicros"`           // AES-256-GCM, opening 4 KiB, on one core
 }
 
 // Settings are those that hold for the whole run.
 type Settings struct {
 	Rows       int     `json:"rows"`  // of a loaded table, at the main value size
 	Value      string  `json:"value"` // main value size, as in --value
+	Data       int64   `json:"data"`  // bytes of such a table's rows
 	Rounds     int     `json:"rounds"`
 	Cache      int64   `json:"cache"` // bytes, each system
 	Seed       uint64  `json:"seed"`

@@ -126,8 +126,36 @@ func TestTargets(t *testing.T) {
 	r.Baseline = "badger"
 	require.Equal(t, Score{}, r.Score(Throughput), "targets are to plain Pebble")
 
+	r = tiny(map[string][]float64{"cofre": {50}, "pebble": {100}})
+	for i := range r.Results {
+		r.Results[i].Workload = "reopen"
+	}
+	r.Settings.Data = 10e9 - 1
+	require.Equal(t, Score{}, r.Score(Throughput), "a small table is not judged")
+	r.Settings.Data++
+	require.Equal(t, Score{0, 1, []string{"reopen"}}, r.Score(Throughput))
+
 	Targets()[0].Workloads[0] = "changed"
 	require.Equal(t, "fillseq", Targets()[0].Workloads[0])
+}
+
+func TestDuel(t *testing.T) {
+	t.Parallel()
+	r := tiny(map[string][]float64{"cofre": {80}, "pebble": {100}, rival: {40}})
+	d, ok := r.Duel()
+	require.True(t, ok)
+	require.Equal(t, Duel{Title: r.Title(rival), Ahead: 1, Twice: 1, Judged: 1}, d)
+	r = tiny(map[string][]float64{"cofre": {80}, "pebble": {100}, rival: {41}})
+	d, _ = r.Duel()
+	require.Equal(t, Duel{Title: r.Title(rival), Ahead: 1, Judged: 1}, d)
+	r = tiny(map[string][]float64{"cofre": {80}, "pebble": {100}, rival: {80}})
+	d, _ = r.Duel()
+	require.Equal(t, Duel{Title: r.Title(rival), Behind: []string{"fillrandom"}, Judged: 1}, d, "as fast is not ahead")
+	require.Contains(t, d.String(), "ahead of Badger with its key in 0 of 1 workload, and at twice its throughput or more in 0; not in fillrandom")
+	_, ok = tiny(map[string][]float64{"cofre": {80}, "pebble": {100}}).Duel()
+	require.False(t, ok)
+	_, ok = tiny(map[string][]float64{"cofre": {0}, rival: {100}}).Duel()
+	require.False(t, ok)
 }
 
 func TestHeadline(t *testing.T) {

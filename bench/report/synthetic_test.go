@@ -59,7 +59,7 @@ func synthetic(seed uint64, rounds int, noise float64) *Report {
 			CPU: "AMD EPYC 7763", Cores: 8, AES: true, Memory: 32 << 30, OS: "linux 6.12.4", FileSystem: "ext4",
 			Go: "go1.26.0", Revision: "35f1074", SyncMicros: 212, GCMMicros: 0.91,
 		},
-		Settings: Settings{Rows: 2_000_000, Value: "400", Rounds: rounds, Cache: 256 << 20, Seed: seed, Durable: "fdatasync before a Put returns", MaxSeconds: 60},
+		Settings: Settings{Rows: 2_000_000, Value: "400", Data: 832_000_000, Rounds: rounds, Cache: 256 << 20, Seed: seed, Durable: "fdatasync before a Put returns", MaxSeconds: 60},
 	}
 	for _, s := range stores {
 		r.Systems = append(r.Systems, s.System)

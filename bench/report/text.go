@@ -121,6 +121,9 @@ func writeScores(b *bufio.Writer, r *Report) {
 		}
 		fmt.Fprintln(b, wrap(plain(line), width, "  "))
 	}
+	if d, ok := r.Duel(); ok {
+		fmt.Fprintln(b, wrap(plain(d.String()), width, "  "))
+	}
 }
 
 // A fact is a line on where and how the run took place.
@@ -151,7 +154,7 @@ func (r *Report) facts() []fact {
 	if revision == "" {
 		revision = "not known"
 	}
-	add("versions", "%s, revision %s", m.Go, revision)
+	add("versions", "%s, revision %s", strings.TrimSpace(m.Go+" "+m.GoOptions), revision)
 	add("settings", "%s, values %s, %s, cache %s each, seed %d, at most %s a turn",
 		plural(s.Rows, "row"), s.Value, plural(s.Rounds, "round"), size(float64(s.Cache)), s.Seed, seconds(s.MaxSeconds))
 	if s.Durable != "" {
@@ -160,9 +163,16 @@ func (r *Report) facts() []fact {
 	for i := range r.Results {
 		if x := &r.Results[i]; x.rotations() > 0 {
 			p99 := x.phaseP99()
-			add("rotations", "%s on %s: %s, %s each; p99 of reads and writes %s before, %s meanwhile (%.2f), %s after",
+			verdict := ""
+			if x.System == subject {
+				verdict = fmt.Sprintf("; target %.2f", calmRotation)
+				if p99[1] > calmRotation*p99[0] {
+					verdict += " missed"
+				}
+			}
+			add("rotations", "%s on %s: %s, %s each; p99 of reads and writes %s before, %s meanwhile (%.2f%s), %s after",
 				x.Workload, r.Title(x.System), plural(x.rotations(), "rotation"), nanos(x.eventSeconds()*1e9),
-				nanos(p99[0]), nanos(p99[1]), p99[1]/p99[0], nanos(p99[2]))
+				nanos(p99[0]), nanos(p99[1]), p99[1]/p99[0], verdict, nanos(p99[2]))
 		}
 	}
 	return facts
