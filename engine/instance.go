@@ -57,8 +57,10 @@ type instance struct {
 	dirty    atomic.Bool // written to since it was opened
 	unsynced atomic.Bool // and not always with a sync
 
-	mu   sync.Mutex
-	open map[interrupter]struct{} // scans and views; guarded by mu
+	mu     sync.Mutex // guards what follows
+	closed bool       // it closes: no scan or view begins
+	views  map[*View]struct{}
+	scans  *cursor // the first of a list
 
 	stall     stall
 	scheduler *tableScheduler
@@ -116,9 +118,6 @@ func (c *compacting) failed(err error) {
 // closing is far below zero: no number of users lifts it above.
 const closing = -1 << 62
 
-// An interrupter is something that must end before Pebble closes.
-type interrupter interface{ interrupt() }
-
 // enter announces a user; false means that the instance is closing.
 func (i *instance) enter() bool {
 	if i.refs.Add(1) > 0 {
@@ -137,28 +136,74 @@ func (i *instance) leave() {
 	}
 }
 
-// register adds a scan or view; false means that the instance is closing.
-func (i *instance) register(x interrupter) bool {
+// addView registers a view; false means that the instance is closing.
+func (i *instance) addView(v *View) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.open == nil {
+	if !i.closed {
+		i.views[v] = struct{}{}
+	}
+	return !i.closed
+}
+
+func (i *instance) removeView(v *View) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.views, v)
+}
+
+// addScan registers a scan; false means that the instance is closing. It is a
+// list because a map would cost a short scan more than a row does.
+func (i *instance) addScan(c *cursor) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
 		return false
 	}
-	i.open[x] = struct{}{}
+	if c.next = i.scans; c.next != nil {
+		c.next.prev = c
+	}
+	i.scans = c
 	return true
 }
 
-func (i *instance) unregister(x interrupter) {
+// removeScan forgets a scan, which may not be registered. Nobody else refers to
+// it from then on.
+func (i *instance) removeScan(c *cursor) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	delete(i.open, x)
+	switch {
+	case c.prev != nil:
+		c.prev.next = c.next
+	case i.scans == c:
+		i.scans = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+}
+
+// interruptAll ends what would be below Pebble's feet when it closes. A scan is
+// interrupted with mu held, so that it is this one still, and not another that
+// has its memory by now.
+func (i *instance) interruptAll() {
+	i.mu.Lock()
+	views := slices.Collect(maps.Keys(i.views))
+	for c := i.scans; c != nil; c = c.next {
+		c.interrupt()
+	}
+	i.mu.Unlock()
+	for _, v := range views {
+		v.interrupt()
+	}
 }
 
 // idle tells whether nobody uses the instance or holds a view of it.
 func (i *instance) idle() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.refs.Load() == 0 && len(i.open) == 0
+	return i.refs.Load() == 0 && len(i.views) == 0 && i.scans == nil
 }
 
 // err is the failure that tripped the instance's hole, if any.
@@ -187,8 +232,7 @@ func (i *instance) result(err error) error {
 // nil, while the keys are still there; then they are wiped.
 func (i *instance) close(seal func() error) error {
 	i.mu.Lock()
-	open := i.open
-	i.open = nil
+	i.closed = true
 	i.mu.Unlock()
 	if i.refs.Add(closing) == closing {
 		i.drainOnce.Do(func() { close(i.drained) })
@@ -196,9 +240,7 @@ func (i *instance) close(seal func() error) error {
 	i.stall.release()
 	i.compacting.stop()
 	<-i.drained
-	for x := range open {
-		x.interrupt()
-	}
+	i.interruptAll()
 	var errs []error
 	if !i.readOnly && i.dirty.Load() && i.err() == nil {
 		errs = append(errs, i.translate(i.db.Flush()))

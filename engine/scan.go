@@ -73,8 +73,10 @@ func (t *Table) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
 // A cursor reads ahead of a scan, a run of entries at a time, into memory of
 // its own. Between runs it holds no lock, so that closing the table can end a
 // scan whose loop takes its time; and what the loop holds is never Pebble's
-// memory, so that ending it is safe. A run is a thirty-second of what was read
-// before: a scan that stops early has read little in vain.
+// memory, so that ending it is safe and what the loop does to it harms nobody. A
+// run is a thirty-second of what was read before, and two entries more: a scan
+// that stops early has read little in vain, and one that wants but one entry has
+// a limit.
 type cursor struct {
 	opts ScanOptions
 
@@ -83,15 +85,11 @@ type cursor struct {
 	err  error            // why it ended; guarded by mu
 	left int              // entries to Limit, or -1
 
-	*run
-}
+	buf  []byte // of the run
+	ends []int  // of keys and values in buf, in turn
+	most int    // how much of buf has been used
 
-// A run is the memory that a cursor reads into. Short scans would spend more on
-// making it than on reading: it is pooled.
-type run struct {
-	buf  []byte
-	ends []int // of keys and values in buf, in turn
-	most int   // how much of buf has been used
+	prev, next *cursor // in the instance's list, whose lock guards them
 }
 
 const (
@@ -102,21 +100,24 @@ const (
 	pooledBytes = 4 * runBytes
 )
 
-// runs holds no state: what comes out of it is empty.
-var runs = sync.Pool{New: func() any { return new(run) }}
+// cursors holds no state: what comes out of it is empty. Short scans would spend
+// more on making one than on reading.
+var cursors = sync.Pool{New: func() any { return new(cursor) }}
 
-// release wipes a run and gives it back: no row stays in the pool. Memory that a
-// run has outgrown is left to the collector as it is.
-func (r *run) release() {
-	clear(r.buf[:max(r.most, len(r.buf))])
-	r.buf, r.ends, r.most = r.buf[:0], r.ends[:0], 0
-	if cap(r.buf) <= pooledBytes {
-		runs.Put(r)
+// release wipes what was read and gives the cursor back: no row stays in the
+// pool. Memory that it has outgrown is left to the collector as it is.
+func (c *cursor) release() {
+	clear(c.buf[:max(c.most, len(c.buf))])
+	if cap(c.buf) > pooledBytes {
+		c.buf = nil
 	}
+	*c = cursor{buf: c.buf[:0], ends: c.ends[:0]}
+	cursors.Put(c)
 }
 
 func (i *instance) newCursor(r pebble.Reader, opts ScanOptions) (*cursor, error) {
-	c := &cursor{opts: opts, left: -1, run: runs.Get().(*run)}
+	c := cursors.Get().(*cursor)
+	c.opts, c.left = opts, -1
 	if opts.Limit > 0 {
 		c.left = opts.Limit
 	}
@@ -130,7 +131,7 @@ func (i *instance) newCursor(r pebble.Reader, opts ScanOptions) (*cursor, error)
 		return nil, i.result(err)
 	}
 	c.it = it
-	if !i.register(c) {
+	if !i.addScan(c) {
 		c.interrupt()
 	}
 	return c, nil
@@ -215,11 +216,11 @@ func (i *instance) scan(r pebble.Reader, opts ScanOptions, leave func(), yield f
 	}
 	defer func() {
 		c.interrupt() // first: Pebble must not close below an open iterator
-		i.unregister(c)
+		i.removeScan(c)
 		c.release()
 	}()
 	first := true
-	for n, read := 1, 0; c.fill(n, first); n = min(1+read/32, maxEntries) {
+	for n, read := 2, 0; c.fill(n, first); n = min(2+read/32, maxEntries) {
 		first = false
 		read += n
 		if err := i.err(); err != nil {

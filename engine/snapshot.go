@@ -178,7 +178,7 @@ func (t *Table) OpenSnapshot(ctx context.Context, name string) (*View, error) {
 	}
 	v := &View{inst: i, reader: i.db}
 	v.close = func() error { return t.releaseSnapshot(s.ID, i) }
-	if !i.register(v) {
+	if !i.addView(v) {
 		return nil, ErrClosed
 	}
 	return v, nil

@@ -207,7 +207,7 @@ func (t *Table) newFS(keys *keyring.TableKeys, onTrip func(error)) (*hole.FS, *s
 func (t *Table) newInstance(keys *keyring.TableKeys, dir string, readOnly bool) *instance {
 	i := &instance{
 		table: t, keys: keys, dir: dir, readOnly: readOnly,
-		drained: make(chan struct{}), open: make(map[interrupter]struct{}),
+		drained: make(chan struct{}), views: make(map[*View]struct{}),
 	}
 	// Writers that wait for compactions wait in vain once there are none.
 	i.hole, i.fs = t.newFS(keys, func(error) { i.stall.release() })

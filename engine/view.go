@@ -29,7 +29,7 @@ func (t *Table) View() (*View, error) {
 	defer i.leave()
 	snap := i.db.NewSnapshot()
 	v := &View{inst: i, reader: snap, snap: snap}
-	if !i.register(v) {
+	if !i.addView(v) {
 		v.interrupt()
 		return nil, ErrClosed
 	}
@@ -64,7 +64,7 @@ func (v *View) Close() error {
 	if wasClosed {
 		return nil
 	}
-	v.inst.unregister(v)
+	v.inst.removeView(v)
 	if v.close != nil {
 		return v.close()
 	}
