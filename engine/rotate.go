@@ -11,8 +11,8 @@ import (
 // of Options.Roots. It takes one call to the key service of the present root key
 // and one to root's, and one write of the keyring; no file of the table is read
 // or written, whatever its size. A root key that has unwrapped nothing since the
-// store was opened is asked once to unwrap what it has wrapped. Reads and writes of an open table go on meanwhile; what opens a table or
-// changes the keyring waits.
+// store was opened is asked once to unwrap what it has wrapped. All else goes on
+// meanwhile, however long the key services take; other rotations of the table wait.
 //
 // The present root key again gets its new material, if it was rotated in its
 // service, to wrap the table's key. Another root key also gets a new version of
@@ -29,9 +29,7 @@ import (
 // keyring.ErrPoisoned where only the next open of the store will tell whether it
 // happened, *keyring.LimitError where the table's key has too many versions.
 func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
-	return t.rotate(func(live *keyring.TableKeys) error {
-		return t.store.ring.RotateRoot(ctx, t.id, root, live)
-	})
+	return t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareRoot(ctx, t.id, root) })
 }
 
 // RotateKey makes a new version of the table's key under the same root key. New
@@ -39,18 +37,45 @@ func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
 // sealed with, which hangs below the new one. Cost, durability and errors are
 // those of RotateRoot.
 func (t *Table) RotateKey(ctx context.Context) error {
-	return t.rotate(func(live *keyring.TableKeys) error {
-		return t.store.ring.RotateTableKey(ctx, t.id, live)
-	})
+	return t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareTableKey(ctx, t.id) })
 }
 
-// rotate changes the table's key. No instance opens meanwhile, with keys that do
-// not hear of it; one that is open goes on.
-func (t *Table) rotate(change func(live *keyring.TableKeys) error) error {
+// rotate changes the table's key. While key services are called, only other
+// rotations of the table wait. No instance opens while the keyring is changed, with
+// keys that do not hear of it; one that is open goes on.
+func (t *Table) rotate(ctx context.Context, prepare func() (*keyring.Rotation, error)) error {
+	t.rotating.Lock()
+	defer t.rotating.Unlock()
+	t.mu.Lock()
+	err := t.rotatable()
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	r, err := prepare()
+	if err != nil {
+		return t.keyError(err)
+	}
+	defer r.Wipe()
 	t.store.ringMu.Lock()
 	defer t.store.ringMu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.rotatable(); err != nil {
+		return err
+	}
+	var live *keyring.TableKeys
+	if i := t.inst.Load(); i != nil {
+		live = i.keys
+	}
+	if err := r.Commit(ctx, live); err != nil {
+		return t.keyError(err)
+	}
+	return nil
+}
+
+// rotatable tells why the table's key cannot be changed; mu is held.
+func (t *Table) rotatable() error {
 	switch {
 	case t.store.opts.Mode == ReadOnly:
 		return ErrReadOnly
@@ -58,13 +83,6 @@ func (t *Table) rotate(change func(live *keyring.TableKeys) error) error {
 		return ErrClosed
 	case t.dropped:
 		return fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
-	}
-	var live *keyring.TableKeys
-	if i := t.inst.Load(); i != nil {
-		live = i.keys
-	}
-	if err := change(live); err != nil {
-		return t.keyError(err)
 	}
 	return nil
 }

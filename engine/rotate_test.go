@@ -289,3 +289,72 @@ func TestFormerRootAfterRotation(t *testing.T) {
 	keys.Wipe()
 	require.NoError(t, ring.Close())
 }
+
+// A slowRoot does not wrap until it may.
+type slowRoot struct {
+	*memRoot
+	began, may chan struct{}
+}
+
+func (r *slowRoot) Wrap(ctx context.Context, key *keyring.Secret, ec keyring.Context) ([]byte, error) {
+	close(r.began)
+	select {
+	case <-r.may:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return r.memRoot.Wrap(ctx, key, ec)
+}
+
+// TestRotateHoldsNobodyUp has a key service take its time: reads, writes, opens,
+// snapshots, other tables, a close and a drop do not wait for it, and the rotation
+// is made of what is there when it answers.
+func TestRotateHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	a := newMemRoot("a")
+	begin := func(slow *slowRoot) (*Store, *Table, chan error) {
+		s, tab := rotating(t, vfs.NewCrashableMem(), a, slow)
+		done := make(chan error, 1)
+		go func() { done <- tab.RotateRoot(ctx, slow) }()
+		<-slow.began
+		return s, tab, done
+	}
+	newSlow := func() *slowRoot {
+		return &slowRoot{newMemRoot("b"), make(chan struct{}), make(chan struct{})}
+	}
+
+	slow := newSlow()
+	s, tab, done := begin(slow)
+	require.NoError(t, tab.Put([]byte("a"), []byte("1"), nil))
+	require.NoError(t, tab.Close())
+	_, err := tab.Get([]byte("a"))
+	require.NoError(t, err)
+	_, err = tab.Snapshot(ctx, "meanwhile")
+	require.NoError(t, err)
+	_, err = s.CreateTable(ctx, "clinic.visits", TableOptions{})
+	require.NoError(t, err)
+	close(slow.may)
+	require.NoError(t, <-done)
+	m, err := tab.Metrics()
+	require.NoError(t, err)
+	require.EqualValues(t, 2, m.KeyVersion, "it opened while the rotation was under way, and has heard of it")
+	v, err := tab.OpenSnapshot(ctx, "meanwhile")
+	require.NoError(t, err)
+	require.NoError(t, v.Close())
+	require.NoError(t, s.Close())
+
+	slow = newSlow()
+	s, tab, done = begin(slow)
+	_, err = s.DropTable(ctx, tab.Name(), DropOptions{})
+	require.NoError(t, err)
+	close(slow.may)
+	require.ErrorIs(t, <-done, ErrTableNotFound)
+	require.NoError(t, s.Close())
+
+	slow = newSlow()
+	s, _, done = begin(slow)
+	require.NoError(t, s.Close())
+	close(slow.may)
+	require.ErrorIs(t, <-done, ErrClosed)
+}

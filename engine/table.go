@@ -35,6 +35,8 @@ type Table struct {
 	// unsure: a snapshot may be recorded on disk that memory does not know.
 	unsure atomic.Bool
 
+	rotating sync.Mutex // held during a rotation; taken before mu
+
 	mu      sync.Mutex // guards opening, closing and all below
 	dropped bool
 	lost    error     // sticky: a drop failed so late that it may have happened

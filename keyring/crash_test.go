@@ -53,10 +53,10 @@ var changes = []change{
 		return k.SetMetadata(t.Context(), tk, []byte("new metadata"))
 	}},
 	{"RotateTableKey", func(t testing.TB, k *Keyring, _ RootKey) error {
-		return k.RotateTableKey(t.Context(), tableNamed(t, k, "old"), nil)
+		return rotateKey(k, t.Context(), tableNamed(t, k, "old"), nil)
 	}},
 	{"RotateRoot", func(t testing.TB, k *Keyring, root RootKey) error {
-		return k.RotateRoot(t.Context(), tableNamed(t, k, "old"), root, nil)
+		return rotateRoot(k, t.Context(), tableNamed(t, k, "old"), root, nil)
 	}},
 	{"SetStates", func(t testing.TB, k *Keyring, _ RootKey) error {
 		return k.SetStates(t.Context(), ID{7}, map[ID][]byte{tableNamed(t, k, "old"): []byte("new state")})

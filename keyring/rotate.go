@@ -7,10 +7,23 @@ import (
 	"slices"
 )
 
-// RotateRoot has root, which must be pinned, wrap the table's key from now on.
-// It makes one call to the key service that wraps it today, one to root's, and
-// one change of the keyring; nothing else is read or written, whatever the table
-// holds.
+// A Rotation is a change of a table's key that has been prepared: the key services
+// have been called, and nothing is changed before Commit. So a slow service holds
+// up nobody but its caller.
+type Rotation struct {
+	k     *Keyring
+	keys  map[uint32]*Secret // all versions, unwrapped
+	from  uint32             // the newest version when it began
+	ec    Context            // of the version that it makes current
+	key   *Secret            // that version; one of keys
+	wraps []wrap             // of it
+	add   bool               // it is a new version
+}
+
+// PrepareRoot has root, which must be pinned, wrap the table's key. It makes one
+// call to the key service that wraps it today and one to root's; nothing of the
+// table is read or written, whatever it holds. The caller commits the rotation or
+// not, and wipes it.
 //
 // The root key that wraps it today, under the same URI, gets its new material
 // to wrap the newest version once more. Another root key gets a new version of
@@ -25,26 +38,22 @@ import (
 // wrapped: one that may only wrap, as key services can be told, would lock the
 // table up.
 //
-// live, if not nil, are the table's keys in use: files made after RotateRoot has
-// returned have data keys under the newest version. If we crash before it
-// returns, the keyring is that before or that after; either opens every file.
-//
-// Errors are ErrTableUnknown, *KeyError, *corrupt.Error, ErrRotated,
-// *LimitError at MaxVersions, and those of a change.
-func (k *Keyring) RotateRoot(ctx context.Context, id ID, root RootKey, live *TableKeys) error {
+// Errors are ErrTableUnknown, *KeyError, *corrupt.Error, *LimitError at
+// MaxVersions, and those of a change.
+func (k *Keyring) PrepareRoot(ctx context.Context, id ID, root RootKey) (*Rotation, error) {
 	if root == nil {
-		return errors.New("keyring: a root key is nil")
+		return nil, errors.New("keyring: a root key is nil")
 	}
-	return k.rotate(ctx, id, live, func(now []string) (roots []RootKey, add bool) {
+	return k.prepare(ctx, id, func(now []string) (roots []RootKey, add bool) {
 		return []RootKey{root}, len(now) != 1 || now[0] != root.URI()
 	})
 }
 
-// RotateTableKey makes a new version of the table's key, wrapped by the root keys
+// PrepareTableKey makes a new version of the table's key, wrapped by the root keys
 // that wrap the present one: by all of them, or it fails. Data keys that exist
-// stay under the version that wraps them. Otherwise it is like RotateRoot.
-func (k *Keyring) RotateTableKey(ctx context.Context, id ID, live *TableKeys) error {
-	return k.rotate(ctx, id, live, func(now []string) (roots []RootKey, add bool) {
+// stay under the version that wraps them. Otherwise it is like PrepareRoot.
+func (k *Keyring) PrepareTableKey(ctx context.Context, id ID) (*Rotation, error) {
+	return k.prepare(ctx, id, func(now []string) (roots []RootKey, add bool) {
 		for _, uri := range now {
 			roots = append(roots, k.pins[uri])
 		}
@@ -52,37 +61,32 @@ func (k *Keyring) RotateTableKey(ctx context.Context, id ID, live *TableKeys) er
 	})
 }
 
-// A rotation is one under way.
-type rotation struct {
-	keys  map[uint32]*Secret // all versions, unwrapped
-	ec    Context            // of the version that it makes current
-	key   *Secret            // that version; one of keys
-	wraps []wrap             // of it
-	add   bool               // it is a new version
-}
-
-// rotate unwraps the table's key, wraps what plan says, and replaces the entry.
-// plan hears the root keys that wrap the key now; it names those that will, and
-// says whether there is to be a new version.
-func (k *Keyring) rotate(ctx context.Context, id ID, live *TableKeys, plan func(now []string) (roots []RootKey, add bool)) error {
+// prepare unwraps the table's key and wraps what plan says. plan hears the root
+// keys that wrap the key now; it names those that will, and says whether there is
+// to be a new version.
+func (k *Keyring) prepare(ctx context.Context, id ID, plan func(now []string) (roots []RootKey, add bool)) (_ *Rotation, err error) {
 	if err := k.changeable(); err != nil {
-		return err
+		return nil, err
 	}
 	row, keys, metadata, err := k.openRow(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer clear(metadata)
-	defer wipeAll(keys)
+	clear(metadata)
 	roots, add := plan(row.entry.roots())
-	newest := row.entry.newest()
-	r := &rotation{
-		keys: keys, key: keys[newest.number], add: add,
-		ec: Context{Store: k.storeID, Table: id, Purpose: PurposeTableKey, Version: newest.number},
+	newest := row.entry.newest().number
+	r := &Rotation{
+		k: k, keys: keys, from: newest, key: keys[newest], add: add,
+		ec: Context{Store: k.storeID, Table: id, Purpose: PurposeTableKey, Version: newest},
 	}
+	defer func() {
+		if err != nil {
+			r.Wipe()
+		}
+	}()
 	if add {
 		if len(row.entry.versions) >= MaxVersions {
-			return &LimitError{What: "versions of a table key", Len: len(row.entry.versions) + 1, Max: MaxVersions}
+			return nil, &LimitError{What: "versions of a table key", Len: len(row.entry.versions) + 1, Max: MaxVersions}
 		}
 		r.ec.Version++
 		r.key = RandomSecret()
@@ -91,26 +95,41 @@ func (k *Keyring) rotate(ctx context.Context, id ID, live *TableKeys, plan func(
 	for _, root := range roots {
 		pinned, ok := k.pins[root.URI()]
 		if !ok {
-			return &KeyError{Op: "wrap table key", URI: root.URI(), Err: ErrRootNotPinned}
+			return nil, &KeyError{Op: "wrap table key", URI: root.URI(), Err: ErrRootNotPinned}
 		}
 		w, err := wrapBy(ctx, pinned, r.key, r.ec, "wrap table key")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if _, ok := k.unwraps.Load(w.uri); !ok {
 			if err := k.proveWrap(ctx, pinned, w, r); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		r.wraps = append(r.wraps, w)
 	}
+	return r, nil
+}
+
+// Commit makes the rotation real, by one change of the keyring, and calls no key
+// service but for notes. live, if not nil, are the table's keys in use: files made
+// after Commit has returned have data keys under the newest version. If we crash
+// before it returns, the keyring is that before or that after; either opens every
+// file.
+//
+// Errors are ErrRotated, where another rotation was committed since this one was
+// prepared, ErrTableUnknown, and those of a change.
+func (r *Rotation) Commit(ctx context.Context, live *TableKeys) error {
+	if r.key.Wiped() {
+		return ErrKeysWiped
+	}
 	var made *keyEntry
-	err = k.changeTable(ctx, id, func(s *state, i int) error {
+	err := r.k.changeTable(ctx, r.ec.Table, func(s *state, i int) (err error) {
 		now := s.tables[i].entry
-		if now.newest().number != newest.number {
-			return fmt.Errorf("%w: table %s is at version %d by now", ErrRotated, id, now.newest().number)
+		if now.newest().number != r.from {
+			return fmt.Errorf("%w: table %s is at version %d by now", ErrRotated, now.id, now.newest().number)
 		}
-		made, err = k.rotated(r, now)
+		made, err = r.k.rotated(r, now)
 		s.tables[i].entry = made
 		return err
 	})
@@ -120,8 +139,11 @@ func (k *Keyring) rotate(ctx context.Context, id ID, live *TableKeys, plan func(
 	return err
 }
 
+// Wipe forgets the keys that the rotation holds.
+func (r *Rotation) Wipe() { wipeAll(r.keys) }
+
 // proveWrap has root unwrap what it has wrapped.
-func (k *Keyring) proveWrap(ctx context.Context, root RootKey, w wrap, r *rotation) error {
+func (k *Keyring) proveWrap(ctx context.Context, root RootKey, w wrap, r *Rotation) error {
 	key, err := root.Unwrap(ctx, w.blob, r.ec)
 	if err == nil {
 		if !key.Equal(r.key) {
@@ -138,7 +160,7 @@ func (k *Keyring) proveWrap(ctx context.Context, root RootKey, w wrap, r *rotati
 
 // rotated makes the entry that takes the place of now, whose newest version is
 // still that which the rotation began with.
-func (k *Keyring) rotated(r *rotation, now *keyEntry) (*keyEntry, error) {
+func (k *Keyring) rotated(r *Rotation, now *keyEntry) (*keyEntry, error) {
 	before := r.keys[now.newest().number]
 	// Metadata may have changed since, by whoever holds the table's key.
 	if ok, err := now.verify(k.storeID, before); err != nil {

@@ -12,6 +12,26 @@ import (
 	"github.com/cofredb/cofre/internal/corrupt"
 )
 
+// rotateRoot prepares a rotation and commits it.
+func rotateRoot(k *Keyring, ctx context.Context, id ID, root RootKey, live *TableKeys) error {
+	r, err := k.PrepareRoot(ctx, id, root)
+	return commitRotation(ctx, r, err, live)
+}
+
+// rotateKey is the same for the table's key.
+func rotateKey(k *Keyring, ctx context.Context, id ID, live *TableKeys) error {
+	r, err := k.PrepareTableKey(ctx, id)
+	return commitRotation(ctx, r, err, live)
+}
+
+func commitRotation(ctx context.Context, r *Rotation, err error, live *TableKeys) error {
+	if err != nil {
+		return err
+	}
+	defer r.Wipe()
+	return r.Commit(ctx, live)
+}
+
 // TestRotations rotates in random order and wants every data key of any time to
 // open afterwards, by the keys in use and by those of another open.
 func TestRotations(t *testing.T) {
@@ -38,10 +58,10 @@ func TestRotations(t *testing.T) {
 		want := 2 // one unwrap, one wrap
 		switch rng.IntN(3) {
 		case 0:
-			require.NoError(t, k.RotateTableKey(ctx, id, live))
+			require.NoError(t, rotateKey(k, ctx, id, live))
 			version++
 		case 1: // new material of the same root key
-			require.NoError(t, k.RotateRoot(ctx, id, root, live))
+			require.NoError(t, rotateRoot(k, ctx, id, root, live))
 		case 2:
 			if to = a; root == a {
 				to = b
@@ -49,7 +69,7 @@ func TestRotations(t *testing.T) {
 			if _, ok := k.unwraps.Load(to.URI()); !ok {
 				want++ // it has yet to show that it can unwrap
 			}
-			require.NoError(t, k.RotateRoot(ctx, id, to, live))
+			require.NoError(t, rotateRoot(k, ctx, id, to, live))
 			version++
 		}
 		require.Equal(t, calls+want, a.calls()+b.calls())
@@ -88,7 +108,7 @@ func TestFormerRootReadsNothingNew(t *testing.T) {
 	old := mem.CrashClone(vfs.CrashCloneCfg{})
 	before, err := live.NewDataKey(ID{1})
 	require.NoError(t, err)
-	require.NoError(t, k.RotateRoot(ctx, live.ID(), b, live))
+	require.NoError(t, rotateRoot(k, ctx, live.ID(), b, live))
 	after, err := live.NewDataKey(ID{2})
 	require.NoError(t, err)
 
@@ -144,49 +164,49 @@ func TestRotationFails(t *testing.T) {
 		require.EqualValues(t, 1, live.Version())
 	}
 
-	require.ErrorIs(t, k.RotateRoot(ctx, id, newFakeRoot("c"), live), ErrRootNotPinned)
+	require.ErrorIs(t, rotateRoot(k, ctx, id, newFakeRoot("c"), live), ErrRootNotPinned)
 	unchanged()
-	require.ErrorContains(t, k.RotateRoot(ctx, id, nil, live), "nil")
-	require.ErrorIs(t, k.RotateRoot(ctx, ID{1}, b, live), ErrTableUnknown)
-	require.ErrorIs(t, k.RotateTableKey(ctx, ID{1}, nil), ErrTableUnknown)
+	require.ErrorContains(t, rotateRoot(k, ctx, id, nil, live), "nil")
+	require.ErrorIs(t, rotateRoot(k, ctx, ID{1}, b, live), ErrTableUnknown)
+	require.ErrorIs(t, rotateKey(k, ctx, ID{1}, nil), ErrTableUnknown)
 	a.fail(ErrKeyDenied)
-	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrKeyDenied)
-	require.ErrorIs(t, k.RotateTableKey(ctx, id, live), ErrKeyDenied)
+	require.ErrorIs(t, rotateRoot(k, ctx, id, b, live), ErrKeyDenied)
+	require.ErrorIs(t, rotateKey(k, ctx, id, live), ErrKeyDenied)
 	a.fail(nil)
 	unchanged()
 	b.fail(ErrKeyUnreachable)
-	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrKeyUnreachable)
+	require.ErrorIs(t, rotateRoot(k, ctx, id, b, live), ErrKeyUnreachable)
 	b.fail(nil)
 	unchanged()
 	// A root key that may wrap and not unwrap would lock the table up.
 	b.after = func() { b.fail(ErrKeyDenied) }
-	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrKeyDenied)
+	require.ErrorIs(t, rotateRoot(k, ctx, id, b, live), ErrKeyDenied)
 	b.after = nil
 	b.fail(nil)
 	unchanged()
 	b.garble = true
-	require.ErrorIs(t, k.RotateRoot(ctx, id, b, live), ErrWrongContext)
+	require.ErrorIs(t, rotateRoot(k, ctx, id, b, live), ErrWrongContext)
 	b.garble = false
 	unchanged()
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	require.ErrorIs(t, k.RotateTableKey(cancelled, id, live), context.Canceled)
+	require.ErrorIs(t, rotateKey(k, cancelled, id, live), context.Canceled)
 	unchanged()
 
 	// What another does while the key service is asked.
 	b.hook = func() { require.NoError(t, k.SetMetadata(ctx, live, []byte("newer"))) }
-	require.NoError(t, k.RotateRoot(ctx, id, b, live))
+	require.NoError(t, rotateRoot(k, ctx, id, b, live))
 	tk, err := k.OpenTable(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, "newer", string(tk.Metadata()))
-	b.hook = func() { require.NoError(t, k.RotateTableKey(ctx, id, nil)) }
-	require.ErrorIs(t, k.RotateTableKey(ctx, id, live), ErrRotated)
+	b.hook = func() { require.NoError(t, rotateKey(k, ctx, id, nil)) }
+	require.ErrorIs(t, rotateKey(k, ctx, id, live), ErrRotated)
 	require.ErrorIs(t, k.SetMetadata(ctx, live, nil), ErrVersionUnknown, "keys that did not hear of it")
 	b.hook = func() {
 		_, err := k.DropTable(ctx, id)
 		require.NoError(t, err)
 	}
-	require.ErrorIs(t, k.RotateTableKey(ctx, id, live), ErrTableUnknown)
+	require.ErrorIs(t, rotateKey(k, ctx, id, live), ErrTableUnknown)
 
 	// Of two rotations, the one that ended first may be heard of last.
 	live.adopt(9, RandomSecret(), nil)
@@ -198,9 +218,9 @@ func TestRotationFails(t *testing.T) {
 	require.ErrorIs(t, err, ErrKeysWiped)
 	reader, err := Open(ctx, testDir, []RootKey{a, b}, true, Options{FS: mem})
 	require.NoError(t, err)
-	require.ErrorIs(t, reader.RotateTableKey(ctx, id, nil), ErrReadOnly)
+	require.ErrorIs(t, rotateKey(reader, ctx, id, nil), ErrReadOnly)
 	require.NoError(t, k.Close())
-	require.ErrorIs(t, k.RotateTableKey(ctx, id, nil), ErrClosed)
+	require.ErrorIs(t, rotateKey(k, ctx, id, nil), ErrClosed)
 }
 
 // TestManyVersions rotates a key with as many versions as there may be, and one
@@ -239,11 +259,11 @@ func TestManyVersions(t *testing.T) {
 		}))
 	}
 	retired(MaxVersions - 2)
-	require.NoError(t, k.RotateTableKey(ctx, id, nil))
+	require.NoError(t, rotateKey(k, ctx, id, nil))
 	var limit *LimitError
-	err := k.RotateTableKey(ctx, id, nil)
+	err := rotateKey(k, ctx, id, nil)
 	require.True(t, errors.As(err, &limit), "%v", err)
-	require.NoError(t, k.RotateRoot(ctx, id, a, nil), "needs no version")
+	require.NoError(t, rotateRoot(k, ctx, id, a, nil), "needs no version")
 	tk, err := mustOpen(t, mem, a).OpenTable(ctx, id)
 	require.NoError(t, err)
 	require.EqualValues(t, MaxVersions, tk.Version())
