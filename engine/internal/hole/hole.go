@@ -48,7 +48,15 @@ func (fs *FS) Err() error {
 
 // Trip opens the hole from outside. Only the first error counts.
 func (fs *FS) Trip(err error) {
-	if err != nil && fs.err.CompareAndSwap(nil, &err) && fs.trip != nil {
+	if err != nil {
+		fs.fall(err)
+	}
+}
+
+// fall is apart from Trip because its argument is moved to the heap, and Trip is
+// called for every write.
+func (fs *FS) fall(err error) {
+	if fs.err.CompareAndSwap(nil, &err) && fs.trip != nil {
 		fs.trip(err)
 	}
 }

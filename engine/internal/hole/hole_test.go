@@ -171,3 +171,10 @@ func TestNoFault(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, fs.Err())
 }
+
+// TestWriteAllocates wants a write that succeeds to allocate nothing here. It is
+// not parallel: AllocsPerRun counts those of the whole process.
+func TestWriteAllocates(t *testing.T) {
+	fs := New(vfs.NewMem(), nil)
+	require.Zero(t, testing.AllocsPerRun(100, func() { fs.Trip(nil) }))
+}
