@@ -188,15 +188,19 @@ func (i *instance) removeScan(c *cursor) {
 // interrupted with mu held, so that it is this one still, and not another that
 // has its memory by now.
 func (i *instance) interruptAll() {
+	for _, v := range i.interruptScans() {
+		v.interrupt()
+	}
+}
+
+// interruptScans interrupts the scans and returns the views.
+func (i *instance) interruptScans() []*View {
 	i.mu.Lock()
-	views := slices.Collect(maps.Keys(i.views))
+	defer i.mu.Unlock()
 	for c := i.scans; c != nil; c = c.next {
 		c.interrupt()
 	}
-	i.mu.Unlock()
-	for _, v := range views {
-		v.interrupt()
-	}
+	return slices.Collect(maps.Keys(i.views))
 }
 
 // idle tells whether nobody uses the instance or holds a view of it.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/cofredb/cofre/keyring"
 )
@@ -12,7 +13,9 @@ import (
 // and one to root's, and one write of the keyring; no file of the table is read
 // or written, whatever its size. A root key that has unwrapped nothing since the
 // store was opened is asked once to unwrap what it has wrapped. All else goes on
-// meanwhile, however long the key services take; other rotations of the table wait.
+// while they are asked, however long they take; other rotations of the table wait.
+// Then a service that notes the keyring's generations is told of the new one, and
+// what changes the keyring or opens the table waits for that.
 //
 // The present root key again gets its new material, if it was rotated in its
 // service, to wrap the table's key. Another root key also gets a new version of
@@ -40,29 +43,40 @@ func (t *Table) RotateKey(ctx context.Context) error {
 	return t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareTableKey(ctx, t.id) })
 }
 
-// rotate changes the table's key. While key services are called, only other
-// rotations of the table wait. No instance opens while the keyring is changed, with
-// keys that do not hear of it; one that is open goes on.
+// rotate changes the table's key. While it is wrapped, only other rotations of the
+// table wait. No instance opens while the keyring is changed, with keys that do not
+// hear of it; one that is open goes on.
 func (t *Table) rotate(ctx context.Context, prepare func() (*keyring.Rotation, error)) error {
-	t.rotating.Lock()
-	defer t.rotating.Unlock()
-	t.mu.Lock()
-	err := t.rotatable()
-	t.mu.Unlock()
-	if err != nil {
-		return err
+	select {
+	case t.rotating <- struct{}{}:
+		defer func() { <-t.rotating }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	switch {
+	case t.store.opts.Mode == ReadOnly:
+		return ErrReadOnly
+	case t.store.isClosed():
+		return ErrClosed
 	}
 	r, err := prepare()
 	if err != nil {
+		if t.store.isClosed() {
+			return ErrClosed // and with it the keyring
+		}
 		return t.keyError(err)
 	}
 	defer r.Wipe()
-	t.store.ringMu.Lock()
-	defer t.store.ringMu.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.rotatable(); err != nil {
+	if err := t.lockWithRing(ctx); err != nil {
 		return err
+	}
+	defer t.store.ringMu.Unlock()
+	defer t.mu.Unlock()
+	switch {
+	case t.store.isClosed():
+		return ErrClosed
+	case t.dropped:
+		return fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
 	}
 	var live *keyring.TableKeys
 	if i := t.inst.Load(); i != nil {
@@ -74,15 +88,21 @@ func (t *Table) rotate(ctx context.Context, prepare func() (*keyring.Rotation, e
 	return nil
 }
 
-// rotatable tells why the table's key cannot be changed; mu is held.
-func (t *Table) rotatable() error {
-	switch {
-	case t.store.opts.Mode == ReadOnly:
-		return ErrReadOnly
-	case t.store.isClosed():
-		return ErrClosed
-	case t.dropped:
-		return fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
+// lockWithRing takes the locks of a change of this table's keys. It waits for
+// neither while it holds the other: an open that waits for a key service has mu,
+// and nobody else's table should wait for it.
+func (t *Table) lockWithRing(ctx context.Context) error {
+	for {
+		if t.store.ringMu.TryLock() {
+			if t.mu.TryLock() {
+				return nil
+			}
+			t.store.ringMu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
 	}
-	return nil
 }

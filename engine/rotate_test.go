@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -357,4 +358,37 @@ func TestRotateHoldsNobodyUp(t *testing.T) {
 	require.NoError(t, s.Close())
 	close(slow.may)
 	require.ErrorIs(t, <-done, ErrClosed)
+}
+
+// TestRotateWaitsAlone has a table that is busy, as while it opens with a key
+// service that does not answer: a rotation of it waits, as long as its context
+// says, and other tables do not.
+func TestRotateWaitsAlone(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	a, b := newMemRoot("a"), newMemRoot("b")
+	s, tab := rotating(t, vfs.NewCrashableMem(), a, b)
+	tab.mu.Lock()
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- tab.RotateRoot(ctx, b) }()
+	_, err := s.CreateTable(ctx, "clinic.visits", TableOptions{})
+	require.NoError(t, err)
+	for len(tab.rotating) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancelled, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	go func() { second <- tab.RotateKey(cancelled) }()
+	require.ErrorIs(t, <-second, context.DeadlineExceeded, "behind another rotation")
+	_, err = s.DropTable(ctx, "clinic.visits", DropOptions{})
+	require.NoError(t, err)
+	tab.mu.Unlock()
+	require.NoError(t, <-first)
+
+	tab.mu.Lock()
+	cancelled, cancel = context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, tab.RotateKey(cancelled), context.DeadlineExceeded, "behind the table")
+	tab.mu.Unlock()
+	require.NoError(t, s.Close())
 }

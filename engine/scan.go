@@ -149,8 +149,9 @@ func (c *cursor) end(err error) {
 	if c.it == nil {
 		return
 	}
-	cerr := c.it.Close()
+	it := c.it
 	c.it = nil
+	cerr := it.Close()
 	if c.err = err; c.err == nil {
 		c.err = cerr
 	}
@@ -214,11 +215,11 @@ func (i *instance) scan(r pebble.Reader, opts ScanOptions, leave func(), yield f
 		yield(Entry{}, err)
 		return
 	}
-	defer func() {
-		c.interrupt() // first: Pebble must not close below an open iterator
-		i.removeScan(c)
-		c.release()
-	}()
+	// From the last to the first: Pebble must not close below an open iterator, and
+	// nobody may refer to a cursor that another scan has.
+	defer c.release()
+	defer i.removeScan(c)
+	defer c.interrupt()
 	first := true
 	for n, read := 2, 0; c.fill(n, first); n = min(2+read/32, maxEntries) {
 		first = false

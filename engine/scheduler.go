@@ -233,7 +233,8 @@ func (s *scheduler) grantOne(declined map[*tableScheduler]bool) bool {
 // one that somebody asked for and has given up, by a context that ended or
 // because another part of it failed, Pebble panics; it has let go of its locks
 // and forgotten the compaction by then, and picks another when it is asked again.
-// Any other panic that comes up here ends the table, and not the process. One
+// Any other panic that comes up here ends the table, and not the process; where
+// Pebble had counted the compaction as begun by then, closing the table hangs. One
 // that comes where Pebble picks by itself, or later, does not come by here.
 func (t *tableScheduler) schedule() bool {
 	ok, r := t.trySchedule()

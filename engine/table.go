@@ -35,7 +35,7 @@ type Table struct {
 	// unsure: a snapshot may be recorded on disk that memory does not know.
 	unsure atomic.Bool
 
-	rotating sync.Mutex // held during a rotation; taken before mu
+	rotating chan struct{} // of capacity 1; full during a rotation
 
 	mu      sync.Mutex // guards opening, closing and all below
 	dropped bool
@@ -48,7 +48,8 @@ type Table struct {
 }
 
 func (s *Store) newTable(name string, id keyring.ID) *Table {
-	return &Table{store: s, name: name, id: id, dir: s.path(tablesDir, id.String()), snaps: make(map[keyring.ID]*instance)}
+	return &Table{store: s, name: name, id: id, dir: s.path(tablesDir, id.String()),
+		rotating: make(chan struct{}, 1), snaps: make(map[keyring.ID]*instance)}
 }
 
 // Name is the table's name, keyspace.table.

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"slices"
 	"strings"
@@ -35,6 +36,8 @@ type wrap struct {
 	uri  string
 	blob []byte
 }
+
+func (w wrap) equal(o wrap) bool { return w.uri == o.uri && bytes.Equal(w.blob, o.blob) }
 
 // A keyVersion is one version of a table key or of the store key.
 type keyVersion struct {

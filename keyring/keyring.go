@@ -62,7 +62,7 @@ type Keyring struct {
 	pins     map[string]RootKey
 	readOnly bool
 	storeKey *TableKeys // immutable; wiped by Close
-	unwraps  sync.Map   // URIs of pins that have unwrapped something
+	unwraps  sync.Map   // URIs of pins that have unwrapped the last table key they were asked for
 
 	cur atomic.Pointer[state]
 

@@ -8,12 +8,12 @@ import (
 )
 
 // A Rotation is a change of a table's key that has been prepared: the key services
-// have been called, and nothing is changed before Commit. So a slow service holds
-// up nobody but its caller.
+// have wrapped it, and nothing is changed before Commit. So one that takes its time
+// over that holds up nobody but its caller.
 type Rotation struct {
 	k     *Keyring
 	keys  map[uint32]*Secret // all versions, unwrapped
-	from  uint32             // the newest version when it began
+	from  keyVersion         // the newest version when it began
 	ec    Context            // of the version that it makes current
 	key   *Secret            // that version; one of keys
 	wraps []wrap             // of it
@@ -21,9 +21,9 @@ type Rotation struct {
 }
 
 // PrepareRoot has root, which must be pinned, wrap the table's key. It makes one
-// call to the key service that wraps it today and one to root's; nothing of the
-// table is read or written, whatever it holds. The caller commits the rotation or
-// not, and wipes it.
+// call to the key service that wraps it today and one to root's, or two, as told
+// below; nothing of the table is read or written, whatever it holds. The caller
+// commits the rotation or not, and wipes it.
 //
 // The root key that wraps it today, under the same URI, gets its new material
 // to wrap the newest version once more. Another root key gets a new version of
@@ -34,8 +34,8 @@ type Rotation struct {
 // by other root keys are gone then.
 //
 // The only wrap of the newest version is root's own afterwards. So one that has
-// unwrapped nothing since the keyring was opened is asked to unwrap what it has
-// wrapped: one that may only wrap, as key services can be told, would lock the
+// unwrapped no table's key since the keyring was opened, or failed to, is asked to
+// unwrap what it has wrapped: one that may only wrap, as key services can be told, would lock the
 // table up.
 //
 // Errors are ErrTableUnknown, *KeyError, *corrupt.Error, *LimitError at
@@ -74,10 +74,10 @@ func (k *Keyring) prepare(ctx context.Context, id ID, plan func(now []string) (r
 	}
 	clear(metadata)
 	roots, add := plan(row.entry.roots())
-	newest := row.entry.newest().number
+	newest := *row.entry.newest()
 	r := &Rotation{
-		k: k, keys: keys, from: newest, key: keys[newest], add: add,
-		ec: Context{Store: k.storeID, Table: id, Purpose: PurposeTableKey, Version: newest},
+		k: k, keys: keys, from: newest, key: keys[newest.number], add: add,
+		ec: Context{Store: k.storeID, Table: id, Purpose: PurposeTableKey, Version: newest.number},
 	}
 	defer func() {
 		if err != nil {
@@ -126,8 +126,8 @@ func (r *Rotation) Commit(ctx context.Context, live *TableKeys) error {
 	var made *keyEntry
 	err := r.k.changeTable(ctx, r.ec.Table, func(s *state, i int) (err error) {
 		now := s.tables[i].entry
-		if now.newest().number != r.from {
-			return fmt.Errorf("%w: table %s is at version %d by now", ErrRotated, now.id, now.newest().number)
+		if n := now.newest(); n.number != r.from.number || !slices.EqualFunc(n.wraps, r.from.wraps, wrap.equal) {
+			return fmt.Errorf("%w: table %s is at version %d by now, wrapped by %q", ErrRotated, now.id, n.number, now.roots())
 		}
 		made, err = r.k.rotated(r, now)
 		s.tables[i].entry = made
@@ -205,16 +205,20 @@ func (k *Keyring) rotated(r *Rotation, now *keyEntry) (*keyEntry, error) {
 	return e, e.finish(k.storeID, r.key)
 }
 
-// adopt makes a version current in keys that are in use, unless they were wiped or
-// have heard of a newer one.
+// adopt adds a version to keys that are in use, unless they were wiped, and makes
+// it current, unless they have heard of a newer one.
 func (t *TableKeys) adopt(version uint32, key *Secret, roots []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open == nil || version < t.version {
+	if t.open == nil {
 		return
 	}
+	// Needed in any case: files may have been made under it by those who opened the
+	// table meanwhile.
 	if _, ok := t.open.keys[version]; !ok {
 		t.open.keys[version] = key.Clone()
 	}
-	t.version, t.roots = version, roots
+	if version >= t.version {
+		t.version, t.roots = version, roots
+	}
 }

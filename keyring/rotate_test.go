@@ -24,6 +24,12 @@ func rotateKey(k *Keyring, ctx context.Context, id ID, live *TableKeys) error {
 	return commitRotation(ctx, r, err, live)
 }
 
+// proven are the root keys that need not show that they can unwrap.
+func proven(k *Keyring) (uris []string) {
+	k.unwraps.Range(func(uri, _ any) bool { uris = append(uris, uri.(string)); return true })
+	return uris
+}
+
 func commitRotation(ctx context.Context, r *Rotation, err error, live *TableKeys) error {
 	if err != nil {
 		return err
@@ -188,6 +194,16 @@ func TestRotationFails(t *testing.T) {
 	require.ErrorIs(t, rotateRoot(k, ctx, id, b, live), ErrWrongContext)
 	b.garble = false
 	unchanged()
+	// One that could unwrap once has to show it again when it has failed.
+	k.unwraps.Store(a.URI(), nil)
+	a.fail(ErrKeyDenied)
+	_, err := k.OpenTable(ctx, id)
+	require.ErrorIs(t, err, ErrKeyDenied)
+	require.NotContains(t, proven(k), a.URI())
+	a.fail(nil)
+	_, err = k.OpenTable(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, []string{a.URI()}, proven(k))
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	require.ErrorIs(t, rotateKey(k, cancelled, id, live), context.Canceled)
@@ -202,6 +218,8 @@ func TestRotationFails(t *testing.T) {
 	b.hook = func() { require.NoError(t, rotateKey(k, ctx, id, nil)) }
 	require.ErrorIs(t, rotateKey(k, ctx, id, live), ErrRotated)
 	require.ErrorIs(t, k.SetMetadata(ctx, live, nil), ErrVersionUnknown, "keys that did not hear of it")
+	b.hook = func() { require.NoError(t, rotateRoot(k, ctx, id, b, nil)) }
+	require.ErrorIs(t, rotateRoot(k, ctx, id, b, live), ErrRotated, "the older wrap of the same version")
 	b.hook = func() {
 		_, err := k.DropTable(ctx, id)
 		require.NoError(t, err)
@@ -212,6 +230,7 @@ func TestRotationFails(t *testing.T) {
 	live.adopt(9, RandomSecret(), nil)
 	live.adopt(8, RandomSecret(), nil)
 	require.EqualValues(t, 9, live.Version())
+	require.Contains(t, live.open.keys, uint32(8), "files may have been made under it")
 	live.Wipe()
 	live.adopt(10, RandomSecret(), nil)
 	_, err = live.NewDataKey(ID{3})

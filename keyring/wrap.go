@@ -98,7 +98,9 @@ func (k *Keyring) unwrap(ctx context.Context, e *keyEntry, ec Context, op string
 		if err == nil {
 			var ok bool
 			if ok, err = committed(key, ec, v.commitment); ok {
-				k.unwraps.Store(w.uri, nil)
+				if ec.Purpose == PurposeTableKey {
+					k.unwraps.Store(w.uri, nil)
+				}
 				return key, nil
 			}
 			key.Wipe()
@@ -106,6 +108,7 @@ func (k *Keyring) unwrap(ctx context.Context, e *keyEntry, ec Context, op string
 				err = fmt.Errorf("%w: the key is not the one committed to", ErrWrongContext)
 			}
 		}
+		k.unwraps.Delete(w.uri)
 		errs = append(errs, at.fault(op, w.uri, err))
 	}
 	if len(errs) == 1 {

@@ -89,6 +89,7 @@ func (ws *walks) end(t *tableReader) {
 			if s.of.Load() == t {
 				s.w.End()
 				s.of.Store(nil)
+				s.used.Store(0) // free: the first to be taken
 			}
 			s.mu.Unlock()
 		}
