@@ -167,13 +167,13 @@ func (p *Plan) Check() error {
 	case len(p.Workloads) == 0:
 		return errors.New("no workload to run")
 	case !p.has(p.Baseline):
-		return fmt.Errorf("the baseline %q is not among the systems", p.Baseline)
+		return fmt.Errorf("the baseline %q is not among the systems: name it there too", p.Baseline)
 	case p.Rows < MinRows || p.Rows > MaxRows:
 		return fmt.Errorf("%d rows: a run has %d to %d", p.Rows, MinRows, MaxRows)
 	case p.Rounds < 1 || p.Rounds > MaxRounds:
 		return fmt.Errorf("%d rounds: a run has 1 to %d", p.Rounds, MaxRounds)
 	case p.Cache < MinCache:
-		return fmt.Errorf("a cache of %d bytes is below %d MiB", p.Cache, MinCache>>20)
+		return fmt.Errorf("a cache of %d MiB is below %d", p.Cache>>20, MinCache>>20)
 	case p.Cache > MaxCache:
 		return fmt.Errorf("a cache of %d MiB is above %d", p.Cache>>20, int64(MaxCache)>>20)
 	case p.MaxTurn <= 0:

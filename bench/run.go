@@ -107,7 +107,7 @@ func claimDir(dir string, need int64) (_ string, remove func() error, err error)
 	}
 	usage, err := vfs.Default.GetDiskUsage(where)
 	if err != nil {
-		return "", nil, errors.Join(fmt.Errorf("%w: how much room has %s: %w", ErrUnfit, where, err), undo())
+		return "", nil, errors.Join(fmt.Errorf("%w: the free space of %s: %w", ErrUnfit, where, err), undo())
 	}
 	if usage.AvailBytes < uint64(need) {
 		err := fmt.Errorf("%w: %s has %d MiB free, this run may need %d MiB: choose fewer rows, systems or workloads, or another directory",

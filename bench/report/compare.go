@@ -157,6 +157,16 @@ func (d *Change) judge(threshold float64, needs func(Change) float64) {
 	}
 }
 
+// Compared is how many figures both runs have.
+func (c Comparison) Compared() (n int) {
+	for _, d := range c.Changes {
+		if d.Old.N > 0 && d.New.N > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // Regressions returns what became slower. The baseline is not among them: it
 // can be judged by absolute figures alone, and those tell of the machine.
 func (c Comparison) Regressions() []Change {
@@ -304,7 +314,11 @@ func (c Comparison) WriteText(w io.Writer) error {
 		}
 	}
 	if s := Summarize(needs); s.N > 0 {
-		fmt.Fprintf(b, "with the noise of these runs, a change counts from %.0f %% on, in the noisiest workload from %.0f %%\n", s.Median*100, s.High*100)
+		if s.Median > 1 {
+			fmt.Fprintln(b, "with the noise of these runs, hardly anything can be told: repeat them with more rounds")
+		} else {
+			fmt.Fprintf(b, "with the noise of these runs, a change counts from %.0f %% on, in the noisiest workload from %.0f %%\n", s.Median*100, s.High*100)
+		}
 	}
 	return b.Flush()
 }

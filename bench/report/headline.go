@@ -16,12 +16,17 @@ type Headline struct {
 // few is the number of rounds below which a spread says little.
 const few = 3
 
+// noisy is how far rounds lie apart, the highest ratio divided by the lowest, where
+// their median says little.
+const noisy = 1.5
+
 // Headline says what the run found about the subject's price, and how sure it is.
 func (r *Report) Headline() Headline {
 	var h Headline
 	name, base := r.Title(r.Subject()), r.Title(r.Baseline)
-	var ratios []float64
+	var ratios, apart []float64
 	var low, high string
+	var labels []string
 	for _, g := range r.Groups() {
 		x := g.of(r, r.Subject()).Ratio(g.of(r, r.Baseline), Throughput)
 		if x.N == 0 {
@@ -36,6 +41,8 @@ func (r *Report) Headline() Headline {
 			high = label
 		}
 		ratios = append(ratios, x.Median)
+		apart = append(apart, x.High/x.Low)
+		labels = append(labels, g.Label(r.Settings.Value))
 	}
 	h.Doubts = r.doubts()
 	s := Summarize(ratios)
@@ -47,8 +54,8 @@ func (r *Report) Headline() Headline {
 		return h
 	}
 	where := "the median workload"
-	if s.N == 1 {
-		where, _, _ = strings.Cut(low, " ")
+	if s.N <= 2 {
+		where = strings.Join(labels, " and ")
 	}
 	// 0.995 and 1.005 are both "as fast as": a median of medians is not better known.
 	much := max(1, math.Abs(s.Median-1)*100)
@@ -56,6 +63,8 @@ func (r *Report) Headline() Headline {
 	switch {
 	case s.N > 0 && r.rounds() < few:
 		h.Claim = fmt.Sprintf("A first look, of %s: too few for a claim.", plural(r.rounds(), "round"))
+	case Summarize(apart).Median > noisy:
+		h.Claim = fmt.Sprintf("Too noisy for a claim: rounds of the same work lie apart by a factor of %.1f.", Summarize(apart).Median)
 	case price && slower:
 		h.Claim = fmt.Sprintf("Encryption costs %.0f %% of throughput in %s.", much, where)
 	case price && faster:

@@ -174,6 +174,8 @@ func TestHeadline(t *testing.T) {
 	require.Equal(t, "In fillrandom, Cofre is 80 % faster than Badger.", claim(90, func(r *Report) { r.Baseline = "badger" }))
 	require.Equal(t, "In fillrandom, Pebble is 25 % faster than Cofre.", claim(80, func(r *Report) { r.Baseline = "cofre" }))
 	require.Equal(t, "This run has no workload that could be compared with Pebble.", claim(0, nil))
+	require.Equal(t, "Encryption costs 12 % of throughput in fillrandom.", claim(88, func(r *Report) { r.Results[0].Rounds[0].Seconds *= 1.49 }))
+	require.Equal(t, "Too noisy for a claim: rounds of the same work lie apart by a factor of 1.6.", claim(88, func(r *Report) { r.Results[0].Rounds[0].Seconds *= 1.6 }))
 	require.Equal(t, "This run measured Pebble alone.", tiny(map[string][]float64{"pebble": {1}}).Headline().Claim)
 
 	r := tiny(map[string][]float64{"cofre": {98, 97}, "pebble": {100, 100}})

@@ -154,7 +154,13 @@ func (r *Report) facts() []fact {
 	if revision == "" {
 		revision = "not known"
 	}
-	add("versions", "%s, revision %s", strings.TrimSpace(m.Go+" "+m.GoOptions), revision)
+	versions := fmt.Sprintf("%s, revision %s", strings.TrimSpace(m.Go+" "+m.GoOptions), revision)
+	for _, s := range r.Systems {
+		if s.Version != "" && s.Version != "(devel)" {
+			versions += fmt.Sprintf("; %s %s", s.Title, s.Version)
+		}
+	}
+	add("versions", "%s", versions)
 	add("settings", "%s, values %s, %s, cache %s each, seed %d, at most %s a turn",
 		plural(s.Rows, "row"), s.Value, plural(s.Rounds, "round"), size(float64(s.Cache)), s.Seed, seconds(s.MaxSeconds))
 	if s.Durable != "" {

@@ -41,7 +41,7 @@ func ParseSize(s string) (Size, error) {
 		return Size{}, nil
 	}
 	number, unit := s, 1
-	for suffix, n := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20, "B": 1} {
+	for suffix, n := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "B": 1} {
 		if before, ok := strings.CutSuffix(s, suffix); ok && !(suffix == "B" && strings.HasSuffix(before, "i")) {
 			number, unit = before, n
 		}

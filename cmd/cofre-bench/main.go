@@ -23,7 +23,8 @@
 //
 //	  0  done
 //	  1  any other failure; a system that failed; for compare, a regression
-//	  2  usage: flags, arguments, an impossible plan
+//	  2  usage: flags, arguments, an impossible plan, reports that cannot be read or
+//	     have nothing in common
 //	130  interrupted
 package main
 
@@ -95,7 +96,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "cofre-bench: %v\n", err)
 	if errors.As(err, &usage) || !a.began {
-		fmt.Fprintln(stderr, `hint: "cofre-bench list" names workloads and systems, "cofre-bench help VERB" the flags of a verb`)
+		fmt.Fprintln(stderr, `hint: "cofre-bench help VERB" tells a verb's flags, "cofre-bench list" workloads and systems`)
 		return exitUsage
 	}
 	return exitFailure
@@ -115,9 +116,11 @@ type app struct {
 
 func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "cofre-bench",
-		Short:         "What encryption costs",
-		Long:          "Cofre-bench runs the same work on Cofre, on plain Pebble and on other stores,\nby turns, and prints how they compare.",
+		Use:   "cofre-bench",
+		Short: "What encryption costs",
+		Long: "Cofre-bench runs the same work on Cofre, on plain Pebble and on other stores,\nby turns, and prints how they compare.\n\n" +
+			"Exit codes: 0 done; 1 a failure, a system that failed, something slower in compare;\n" +
+			"2 usage; 130 interrupted.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,

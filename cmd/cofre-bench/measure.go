@@ -6,8 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,7 +34,7 @@ func (a *app) runCommand() *cobra.Command {
 
 // measure makes a verb that runs a plan, which flags may change.
 func (a *app) measure(use, short string, p bench.Plan, text func(io.Writer, *report.Report) error) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: func(_ *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: use, Short: short, Long: describe(short, p), Args: func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return fmt.Errorf("%q is no argument of %s; a file is named as in --json=FILE", args[0], use)
 		}
@@ -44,11 +43,11 @@ func (a *app) measure(use, short string, p bench.Plan, text func(io.Writer, *rep
 	f := c.Flags()
 	systems := f.StringSlice("systems", nil, "systems, by name, in the order of the report")
 	workloads := f.StringSlice("workloads", nil, "workloads, by name, in the order of the run")
-	value := f.String("value", p.Value.String(), "size of values: bytes, such as 100 or 64KiB, or \"mixed\"")
-	f.IntVar(&p.Rows, "n", p.Rows, "rows of a loaded table")
+	value := f.String("value", p.Value.String(), "size of values: bytes, such as 100 or 64KiB, or \"mixed\", most of them small and most bytes in large ones")
+	f.IntVar(&p.Rows, "n", p.Rows, fmt.Sprintf("rows of a loaded table, %d or more", bench.MinRows))
 	f.IntVar(&p.Rounds, "rounds", p.Rounds, "rounds of each workload")
 	f.StringVar(&p.Dir, "dir", "", "an empty or new directory for the systems' files (a new one in the temporary directory)")
-	cache := f.Int64("cache", p.Cache>>20, "cache of each system, in MiB")
+	cache := f.Int64("cache", p.Cache>>20, fmt.Sprintf("cache of each system, in MiB, %d or more", bench.MinCache>>20))
 	f.Uint64Var(&p.Seed, "seed", p.Seed, "keys, values and the order of operations follow from it")
 	f.DurationVar(&p.MaxTurn, "max-turn", p.MaxTurn, "time after which a slow system's turn is stopped")
 	f.String("baseline", p.Baseline, "the system that ratios refer to")
@@ -82,13 +81,45 @@ func (a *app) measure(use, short string, p bench.Plan, text func(io.Writer, *rep
 			return &usageError{err}
 		}
 		p.Command = append([]string{use}, changed(f)...)
-		files, err := openOutputs(*jsonTo, *htmlTo)
+		for _, name := range []string{"json", "html", "dir"} {
+			if g := f.Lookup(name); g.Changed && g.Value.String() == "" {
+				return &usageError{fmt.Errorf("--%s names nothing", name)}
+			}
+		}
+		var files outputs
+		if *jsonTo != "-" {
+			err = files.add(*jsonTo, document)
+		}
+		if err == nil {
+			err = files.add(*htmlTo, report.WriteHTML)
+		}
 		if err != nil {
-			return err
+			return errors.Join(err, files.close())
 		}
 		return errors.Join(a.runPlan(cmd.Context(), p, text, *jsonTo == "-", files, *quiet), files.close())
 	}
 	return c
+}
+
+// describe tells what a plan measures unless flags change it.
+func describe(short string, p bench.Plan) string {
+	var systems, workloads []string
+	for _, k := range p.Systems {
+		systems = append(systems, k.Name)
+	}
+	sizes := 0
+	for _, m := range p.Workloads {
+		if m.Value == p.Value {
+			workloads = append(workloads, m.Name)
+		} else {
+			sizes++
+		}
+	}
+	text := fmt.Sprintf("%s.\n\nSystems: %s.\nWorkloads: %s", short, strings.Join(systems, ", "), strings.Join(workloads, ", "))
+	if sizes > 0 {
+		text += fmt.Sprintf(";\n%d more at other sizes of values", sizes)
+	}
+	return text + ".\n\"cofre-bench list\" says what each of them does."
 }
 
 // changed are the flags that shape a run, as they were given.
@@ -111,7 +142,7 @@ func trimList(s string) string {
 	return s
 }
 
-func (a *app) runPlan(ctx context.Context, p bench.Plan, text func(io.Writer, *report.Report) error, asJSON bool, files *outputs, quiet bool) error {
+func (a *app) runPlan(ctx context.Context, p bench.Plan, text func(io.Writer, *report.Report) error, asJSON bool, files outputs, quiet bool) error {
 	show := newProgress(a.stderr, quiet)
 	r, err := bench.Run(ctx, p, show.tell)
 	show.done()
@@ -138,71 +169,3 @@ func (a *app) runPlan(ctx context.Context, p bench.Plan, text func(io.Writer, *r
 	}
 	return err
 }
-
-// outputs are files for a report, made before the run: an hour later is no time
-// to learn that there is no such directory. They take their names when they are
-// whole.
-type outputs struct{ json, html *output }
-
-type output struct {
-	f    *os.File
-	path string
-	done bool
-}
-
-func openOutputs(jsonTo, htmlTo string) (o *outputs, err error) {
-	o = &outputs{}
-	if jsonTo != "-" {
-		o.json, err = openOutput(jsonTo)
-	}
-	if err == nil {
-		o.html, err = openOutput(htmlTo)
-	}
-	if err != nil {
-		return nil, errors.Join(err, o.close())
-	}
-	return o, nil
-}
-
-func openOutput(path string) (*output, error) {
-	if path == "" {
-		return nil, nil
-	}
-	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		return nil, &usageError{fmt.Errorf("%s is a directory; name a file", path)}
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return nil, &usageError{fmt.Errorf("the report cannot be written to %s: %w", path, err)}
-	}
-	return &output{f: f, path: path}, nil
-}
-
-// write writes one form of a report, if it is wanted.
-func (o *output) write(r *report.Report, to func(io.Writer, *report.Report) error) error {
-	if o == nil {
-		return nil
-	}
-	w := bufio.NewWriter(o.f)
-	if err := errors.Join(to(w, r), w.Flush(), o.f.Chmod(0o644), o.f.Close()); err != nil {
-		return fmt.Errorf("%s: %w", o.path, err)
-	}
-	o.done = true
-	return os.Rename(o.f.Name(), o.path)
-}
-
-// close removes what was not written.
-func (o *output) close() error {
-	if o == nil || o.done {
-		return nil
-	}
-	_ = o.f.Close() // it is not wanted
-	return os.Remove(o.f.Name())
-}
-
-func (o *outputs) write(r *report.Report) error {
-	document := func(w io.Writer, r *report.Report) error { return r.Write(w) }
-	return errors.Join(o.json.write(r, document), o.html.write(r, report.WriteHTML))
-}
-
-func (o *outputs) close() error { return errors.Join(o.json.close(), o.html.close()) }

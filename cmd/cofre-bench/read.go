@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -50,11 +49,12 @@ func (a *app) compareCommand() *cobra.Command {
 		Long: "Compare holds the ratios to the baseline of two runs against each other, so that\n" +
 			"another load on the machine does not look like a regression. It exits with 1 if\n" +
 			"something became slower by more than the threshold, and by more than either run's\n" +
-			"rounds differ among themselves.",
+			"rounds differ among themselves, and with 2 if the runs have nothing in common. What\n" +
+			"only one of them has is listed as new or gone, and is no failure.",
 	}
 	threshold := c.Flags().Float64("threshold", 100*report.Threshold, "change that counts, in percent")
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		if *threshold <= 0 || *threshold >= 100 {
+		if !(*threshold > 0 && *threshold < 100) { // NaN is not either
 			return &usageError{fmt.Errorf("a threshold of %v percent is not between 0 and 100", *threshold)}
 		}
 		old, err := readReport(args[0])
@@ -69,6 +69,9 @@ func (a *app) compareCommand() *cobra.Command {
 		w := bufio.NewWriter(a.stdout)
 		if err := errors.Join(cmp.WriteText(w), w.Flush()); err != nil {
 			return err
+		}
+		if cmp.Compared() == 0 {
+			return &usageError{errors.New("no workload of a system is in both reports, at the same size of values: nothing was compared")}
 		}
 		if n := len(cmp.Regressions()); n > 0 {
 			return fmt.Errorf("%d slower than before", n)
@@ -91,17 +94,16 @@ func (a *app) renderCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for _, to := range []struct {
-			path  string
-			write func(io.Writer, *report.Report) error
-		}{{*html, report.WriteHTML}, {*svg, report.WriteSVG}} {
-			o, err := openOutput(to.path)
-			if err == nil {
-				err = errors.Join(o.write(r, to.write), o.close())
-			}
-			if err != nil {
-				return err
-			}
+		var files outputs
+		err = files.add(*html, report.WriteHTML, args...)
+		if err == nil {
+			err = files.add(*svg, report.WriteSVG, args...)
+		}
+		if err == nil {
+			err = files.write(r)
+		}
+		if err = errors.Join(err, files.close()); err != nil {
+			return err
 		}
 		w := bufio.NewWriter(a.stdout)
 		switch {
