@@ -58,6 +58,7 @@ func families() []family {
 				return kill.Trace{Seed: t.seed, Round: t.round, Runs: 6}.Do(ctx)
 			})(ctx, t)
 		}},
+		{name: "formats", share: 1, run: suite(suites.Formats)},
 		{name: "attack", share: 2, run: suite(suites.Attack)},
 		{name: "pebble", share: 1, run: suite(suites.Pebble)},
 		{name: "leak", share: 1, run: suite(suites.Leak)},

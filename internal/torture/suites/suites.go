@@ -1,7 +1,8 @@
-// Package suites runs tests of the engine's own that can do more than they do
-// by default, with their counts raised: the attack matrix, Pebble's metamorphic
-// suite over the sealing file system, the searches for leaks, and concurrency
-// under the race detector. It needs the module's tree and the go command.
+// Package suites runs tests of the product's own, most of which can do more than
+// they do by default, with their counts raised: the attacks on single files and on
+// stores, Pebble's metamorphic suite over the sealing file system, the searches for
+// leaks, and concurrency under the race detector. It needs the module's tree and
+// the go command.
 package suites
 
 import (
@@ -13,13 +14,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/cofredb/cofre/internal/torture/verdict"
 )
 
 // A Suite is a set of tests.
 type Suite struct {
-	Package string
+	Package string // or several, with spaces between
 	Run     string // as of go test
 	Race    bool
 	Kind    verdict.Kind // of what it finds
@@ -45,6 +47,11 @@ func addFaults(c *verdict.Counts, n int64)     { c.Faults += n }
 
 // The suites there are.
 var (
+	// Formats attacks single files, below all that binds files together: what one
+	// layer would miss another may find, and each has to.
+	Formats = Suite{
+		Package: "./sstable ./wal", Run: "Attacks$|EveryBit|HeaderBits|LegalCrashes|IllegalStates|Final$|Limit$", Kind: verdict.Wrong,
+	}
 	Attack = Suite{
 		Package: "./engine", Run: "Attack", Kind: verdict.Wrong, Env: []string{"COFRE_ATTACK_TRIES=100"}, attacks: true,
 		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){tries: addTampers},
@@ -127,7 +134,8 @@ func (s Suite) Do(ctx context.Context, long bool) Result {
 	if reason != "" {
 		return Result{NotRun: reason}
 	}
-	args := []string{"test", s.Package, "-run", s.Run, "-count=1", "-v", "-timeout", "38m"}
+	args := append([]string{"test"}, strings.Fields(s.Package)...)
+	args = append(args, "-run", s.Run, "-count=1", "-v", "-timeout", "38m")
 	if s.Race {
 		args = append(args, "-race")
 	}
