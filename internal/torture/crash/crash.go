@@ -113,7 +113,12 @@ func (r *recorder) after(n int, op crashfs.Op) {
 		}
 		// What changes names is rare, and where most goes wrong; most of all where a
 		// marker says which MANIFEST counts.
-		if strings.Contains(op.Path, "/marker.") || r.rng.IntN(4) == 0 {
+		if strings.Contains(op.Path, "/marker.") {
+			for range 4 {
+				r.take(op.String(), crashfs.Names)
+			}
+		}
+		if r.rng.IntN(4) == 0 {
 			r.take(op.String(), crashfs.Names, crashfs.Reordered, crashfs.Ordered, crashfs.Random)
 			return
 		}
