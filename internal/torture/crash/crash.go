@@ -113,8 +113,8 @@ func (r *recorder) after(n int, op crashfs.Op) {
 		}
 		// What changes names is rare, and where most goes wrong; most of all where a
 		// marker says which MANIFEST counts.
-		if strings.Contains(op.Path, "/marker.") {
-			for range 4 {
+		if op.Kind == crashfs.OpCreate && strings.Contains(op.Path, "/marker.manifest.") {
+			for range 3 {
 				r.take(op.String(), crashfs.Names)
 			}
 		}
