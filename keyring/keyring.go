@@ -62,7 +62,9 @@ type Keyring struct {
 	pins     map[string]RootKey
 	readOnly bool
 	storeKey *TableKeys // immutable; wiped by Close
-	unwraps  sync.Map   // URIs of pins that have unwrapped the last table key they were asked for
+	// unwraps holds the URIs of pins that unwrapped the last table key that they
+	// were asked for.
+	unwraps sync.Map
 
 	cur atomic.Pointer[state]
 

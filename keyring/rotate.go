@@ -35,8 +35,8 @@ type Rotation struct {
 //
 // The only wrap of the newest version is root's own afterwards. So one that has
 // unwrapped no table's key since the keyring was opened, or failed to, is asked to
-// unwrap what it has wrapped: one that may only wrap, as key services can be told, would lock the
-// table up.
+// unwrap what it has wrapped: one that may only wrap, as key services can be told,
+// would lock the table up.
 //
 // Errors are ErrTableUnknown, *KeyError, *corrupt.Error, *LimitError at
 // MaxVersions, and those of a change.
