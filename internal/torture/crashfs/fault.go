@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"syscall"
+	"time"
 )
 
 // A Fault is a way for an operation to fail.
@@ -99,12 +100,17 @@ func (fs *FS) Inject(f func(n int, op Op) Fault) {
 	fs.armed.Store(true)
 }
 
-// Heal ends all that FailOp and Inject have begun. What is lost stays lost.
+// Slow has every mutation wait so long before it begins, and hold up nothing
+// else meanwhile.
+func (fs *FS) Slow(d time.Duration) { fs.slow.Store(int64(d)) }
+
+// Heal ends all that FailOp, Inject and Slow have begun. What is lost stays lost.
 func (fs *FS) Heal() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.failures, fs.inject = nil, nil
 	fs.armed.Store(false)
+	fs.slow.Store(0)
 }
 
 // Faults is how many operations have failed by FailOp and Inject.

@@ -49,6 +49,7 @@ type FS struct {
 	armed  atomic.Bool  // failures and inject may be set
 	reads  atomic.Int64 // operations that change nothing
 	faults atomic.Int64 // operations that were made to fail
+	slow   atomic.Int64 // how long a mutation waits first, in nanoseconds
 }
 
 var _ vfs.FS = (*FS)(nil)
@@ -94,6 +95,9 @@ type turn struct {
 
 // mutate runs a mutation: f checks, begins, and then changes what it must.
 func (fs *FS) mutate(op Op, f func(t *turn) error) error {
+	if d := fs.slow.Load(); d > 0 {
+		time.Sleep(time.Duration(d))
+	}
 	fs.turns.Lock()
 	defer fs.turns.Unlock()
 	t := turn{fs: fs, op: op}

@@ -71,16 +71,22 @@ func someWrite(rng *rand.Rand) []oracle.Effect {
 	return w
 }
 
-// crash makes the base one that was not closed.
+// crash makes the base one that was not closed: with a flush before the last
+// writes, so that the one of recovery makes a compaction due beside the open.
 func (b *base) crash() error {
 	t := b.try(way{}, nil)
 	if err := t.e.Open(); err != nil {
 		return err
 	}
 	for _, name := range []string{table, other} {
-		for range 12 {
+		for n := range 24 {
 			if err := t.e.Write(name, someWrite(t.rng), true); err != nil {
 				return err
+			}
+			if n == 11 {
+				if err := t.e.Flush(name); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -31,7 +31,8 @@ type Run struct {
 	Seed  uint64
 	Round int
 	// Few, if not 0, makes the round a short one: that many of the scenarios and
-	// ways, each at one operation that is drawn; every third fills the disk.
+	// ways, each at one operation that is drawn, and as many times something
+	// fails late in a recovery; every third fills the disk.
 	Few int
 	// Lie, if not nil, is what a test plants between the harness and the store.
 	Lie func(work.Subject) work.Subject
@@ -110,6 +111,16 @@ func (r Run) short(ctx context.Context) (verdict.Counts, error) {
 		}
 		strikes = append(strikes, strike{sc, w, 1 + rng.IntN(total), total})
 	}
+	// What fails late in an opening meets the compaction that recovery has begun
+	// beside it: a race, which takes as many tries to be seen.
+	sc, w := recovery, way{fault: crashfs.EIO}
+	total, err := bs.count(sc, w)
+	if err != nil {
+		return verdict.Counts{Rounds: 1}, err
+	}
+	for range r.Few {
+		strikes = append(strikes, strike{sc, w, total - rng.IntN(total/3), total})
+	}
 	return bs.strike(ctx, strikes)
 }
 
@@ -132,7 +143,7 @@ type bases struct {
 // of is the disk that a scenario begins with.
 func (bs *bases) of(sc scenario) (*base, error) {
 	b := &bs.closed
-	if sc.name == "recovery" {
+	if sc.crashed {
 		b = &bs.crash
 	}
 	if *b != nil {
@@ -173,12 +184,12 @@ func (bs *bases) count(sc scenario, w way) (int, error) {
 	return n, nil
 }
 
-// strike strikes, two at a time, until one finds a violation.
+// strike strikes, four at a time, until one finds a violation.
 func (bs *bases) strike(ctx context.Context, strikes []strike) (verdict.Counts, error) {
 	var faults, ops atomic.Int64
 	var failed atomic.Bool
 	var g errgroup.Group
-	g.SetLimit(2)
+	g.SetLimit(4)
 	for _, s := range strikes {
 		b, err := bs.of(s.sc)
 		if err != nil {

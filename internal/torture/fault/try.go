@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/internal/torture/crashfs"
@@ -130,6 +131,9 @@ func (b *base) strike(ctx context.Context, sc scenario, w way, at int, lie func(
 		return 0, err
 	}
 	t.arm(w, at)
+	if sc.crashed {
+		t.fs.Slow(time.Millisecond)
+	}
 	sc.run(t)
 	struck := t.fs.Faults() > 0
 	if (!struck || w.waits) && len(t.errs) > 0 {
