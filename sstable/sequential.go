@@ -7,28 +7,36 @@ import "sync"
 // asked for, straight into the caller's buffer; the segment on the border of
 // two reads stays open for the second. So a caller that goes forward costs one
 // load and one opening a segment, and a run that nobody goes on to read costs
-// no opening at all. (To open whole runs ahead would cost a second copy.)
+// no opening at all.
+//
+// A caller that has gone from one run to the next is taken at its word: from
+// then on the run behind the one that it reads is loaded and opened by another
+// goroutine meanwhile. That costs a copy more; where another core is idle it
+// takes the file and the cipher out of the caller's way.
 //
 // A ReadAt elsewhere is exact, as of the Reader's own. Where the next one goes
 // on from it, the run is loaded there.
 //
 // Methods exclude each other; there is nothing to gain from concurrent calls.
-// Faults are those of the Reader and final for both.
+// Faults are those of the Reader and final for both; one that nobody has asked
+// for is none yet.
 type Sequential struct {
 	r *Reader
 
 	mu    sync.Mutex
 	b     *buffer // nil until it is needed, and after Close
-	run   []byte  // loaded segments, in b.sealed
+	run   []byte  // the run: sealed, in b.sealed, or nil
+	plain []byte  // or its plaintext, opened by ahead, or nil
 	first int64   // index of the run's first segment
 	count int64   // segments in the run
 	edge  int64   // index of the segment in b.plain, or -1
+	ahead *ahead  // the next run; nil until it is needed, and after Close
 	next  int64   // where the last ReadAt ended, or -1 before the first
 	pos   int64   // where Read goes on
 }
 
-// NewSequential returns a forward reader of r. It works until r is closed; it
-// has no file of its own.
+// NewSequential returns a forward reader of r. It works until r is closed, and
+// is to be closed before; it has no file of its own.
 func (r *Reader) NewSequential() *Sequential {
 	return &Sequential{r: r, edge: -1, next: -1}
 }
@@ -92,9 +100,13 @@ func (q *Sequential) fill(p []byte, off int64) (done int, err error) {
 			continue
 		}
 		if i < q.first || i >= q.first+q.count {
-			if err := q.loadRun(i); err != nil {
+			if err := q.nextRun(i); err != nil {
 				return done, err
 			}
+		}
+		if q.plain != nil {
+			done += copy(p[done:], q.plain[at-q.first*s.full:])
+			continue
 		}
 		c, err := q.openPart(p[done:], i, skip)
 		if err != nil {
@@ -105,10 +117,47 @@ func (q *Sequential) fill(p []byte, off int64) (done int, err error) {
 	return done, nil
 }
 
+// nextRun makes the run current that begins with segment i, or that holds it
+// and was opened ahead. Where that goes on from the run before, the one behind
+// it is begun.
+func (q *Sequential) nextRun(i int64) error {
+	goesOn := q.count > 0 && i == q.first+q.count
+	if !q.takeAhead(i) {
+		if err := q.loadRun(i); err != nil {
+			return err
+		}
+	}
+	s := &q.r.shape
+	first := q.first + q.count
+	if n := min(s.segments-first, s.run()); goesOn && n > 0 {
+		if q.ahead == nil {
+			q.ahead = aheads.Get().(*ahead)
+		}
+		q.ahead.begin(q.r, first, n)
+	}
+	return nil
+}
+
+// takeAhead makes the run current that was begun, if it holds segment i and was
+// opened; none is begun from then on.
+func (q *Sequential) takeAhead(i int64) bool {
+	if q.ahead == nil {
+		return false
+	}
+	first, count := q.ahead.first, q.ahead.count
+	q.plain, q.run, q.count = nil, nil, 0 // take invalidates it
+	plain := q.ahead.take()
+	if plain == nil || i < first || i >= first+count {
+		return false
+	}
+	q.plain, q.first, q.count = plain, first, count
+	return true
+}
+
 // loadRun loads the run that begins with segment i.
 func (q *Sequential) loadRun(i int64) error {
 	s := &q.r.shape
-	q.count = 0 // a failed load leaves no run
+	q.plain, q.run, q.count = nil, nil, 0 // a failed load leaves no run
 	n := min(s.segments-i, s.run())
 	run, err := q.r.load(q.b.sealed, i, n)
 	if err != nil {
@@ -135,9 +184,12 @@ func (q *Sequential) openPart(p []byte, i, skip int64) (int, error) {
 func (q *Sequential) Close() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.ahead != nil {
+		q.ahead.release()
+	}
 	if q.b != nil {
 		q.b.release()
 	}
-	q.b, q.run, q.count, q.edge, q.next = nil, nil, 0, -1, -1
+	q.b, q.ahead, q.run, q.plain, q.count, q.edge, q.next = nil, nil, nil, nil, 0, -1, -1
 	return nil
 }
