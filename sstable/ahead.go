@@ -66,7 +66,7 @@ func (a *ahead) openRun() (size int, err error) {
 	}
 	if most := s.run() * s.full; int64(len(a.plain[0])) < most {
 		clear(a.plain[0])
-		a.plain[0] = make([]byte, max(most, runLen))
+		a.plain[0] = make([]byte, max(most, runLen)) // one size for nearly all
 	}
 	for k := range a.count {
 		n, err := a.r.openPart(b, a.plain[0][size:size+int(s.full)], sealed[k*s.unit:], a.first+k, 0)

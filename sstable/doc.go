@@ -46,9 +46,9 @@
 //
 // Reads are exact. [Reader.ReadAt] reads the segments that cover the range in
 // one piece, opens whole ones straight into the caller's buffer, and allocates
-// nothing. A [Sequential] reads large runs ahead and opens every segment once; a
-// [Walk] does so in small ones, up or down, with memory that serves one file
-// after another.
+// nothing. A [Sequential] loads large runs and opens every segment once; where
+// it is read on and on, another goroutine opens the next run meanwhile. A [Walk]
+// loads small runs, up or down, with memory that serves one file after another.
 //
 // # Durability
 //

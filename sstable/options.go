@@ -14,7 +14,7 @@ import (
 const DefaultUnitSize = 2048
 
 // runLen is how many bytes of sealed segments are read or written in one
-// piece. A segment longer than that is a piece of its own. A compaction has a
+// piece, at most. A segment longer than that is a piece of its own. A compaction has a
 // piece of each of its files in memory.
 const runLen = 128 << 10
 

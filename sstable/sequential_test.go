@@ -43,7 +43,7 @@ func TestSequentialReadsOnce(t *testing.T) {
 				first := start / int(int64(unit)-floe.SegmentOverhead)
 				require.EqualValues(t, s.segments()-first, opened.Load(), "unit %d", unit)
 				require.EqualValues(t, len(s.b)-s.offset(first), f.got, "unit %d", unit)
-				require.LessOrEqual(t, f.reads, 1+int(f.got)/min(runLen, max(1, runLen/int(unit))*int(unit)))
+				require.LessOrEqual(t, f.reads, 1+int(f.got)/int(r.shape.run()*r.shape.unit))
 				require.NoError(t, q.Close())
 			}
 		}
