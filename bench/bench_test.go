@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -342,6 +343,31 @@ func TestStops(t *testing.T) {
 			require.Less(t, round.Ops, int64(p.Rows))
 		}
 	}
+}
+
+// TestSitsOut: a system that has been stopped twice has no more rounds, but for
+// the first and the baseline.
+func TestSitsOut(t *testing.T) {
+	t.Parallel()
+	kinds := []system.Kind{find(t, "pebble"), find(t, "pebble-ctr"), find(t, "bbolt")}
+	p := small(t, kinds, "fillrandom", "readrandom")
+	p.Rounds, p.Baseline, p.MaxTurn = 4, "pebble-ctr", time.Nanosecond
+	r, err := run(t.Context(), p, nil, inProcess(kinds))
+	require.NoError(t, err)
+	require.Len(t, r.Results, 6)
+	for _, res := range r.Results {
+		require.Empty(t, res.Failed)
+		if res.System == "bbolt" {
+			require.Len(t, res.Rounds, 2, res.Workload)
+		} else {
+			require.Len(t, res.Rounds, 4, res.Workload)
+		}
+	}
+	require.Empty(t, r.Partial)
+	var b strings.Builder
+	require.NoError(t, report.WriteText(&b, r))
+	require.Contains(t, b.String(), "Of these, 2 figures had no more rounds after two such turns.")
+	require.NotContains(t, b.String(), "come from 2 rounds")
 }
 
 func TestUnfit(t *testing.T) {

@@ -21,7 +21,9 @@ type Plan struct {
 	Cache     int64 // bytes, each system
 	Seed      uint64
 	// MaxTurn bounds the measured part of a turn; a slower system is stopped
-	// there, and has done fewer operations.
+	// there, and has done fewer operations. One that is stopped twice in a
+	// workload, and is neither the first nor the baseline, has no further rounds
+	// of it.
 	MaxTurn time.Duration
 	// Dir is an empty or missing directory for the systems' files; "" is a new one
 	// in the directory for temporary files. What a run makes there it removes.

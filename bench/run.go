@@ -280,6 +280,19 @@ type turn struct {
 // out tells whether a system is out of a workload.
 func out(r *report.Result) bool { return r.Failed != "" || r.Skipped != "" }
 
+// sitsOut tells whether a system has no more turns in a workload: it is out, or
+// was stopped in two. Of those two, what it does in the time limit is known well
+// enough. The first system and the baseline, of which the report speaks, go on.
+func (r *runner) sitsOut(k system.Kind, res *report.Result) bool {
+	stopped := 0
+	for _, round := range res.Rounds {
+		if round.Stopped {
+			stopped++
+		}
+	}
+	return out(res) || stopped >= 2 && k.Name != r.plan.Baseline && k.Name != r.plan.Systems[0].Name
+}
+
 // round runs the same turn of all systems. Turns that are cut into slices run by
 // slices in turn, all systems open; others one after another, so that none runs
 // beside what another has left to the background.
@@ -320,7 +333,7 @@ func (r *runner) turns(ctx context.Context, m Measured, number int, kinds []syst
 	}
 	for n := range kinds {
 		k := kinds[place(n, number, len(kinds))]
-		if out(results[k.Name]) {
+		if r.sitsOut(k, results[k.Name]) {
 			r.done++
 			continue
 		}

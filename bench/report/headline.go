@@ -101,15 +101,21 @@ func (r *Report) price() bool {
 	return r.Subject() == subject && r.Baseline == baseline
 }
 
-// rounds is the least number of rounds that a figure has.
+// rounds is the least number of rounds that a figure has, but for those whose
+// system was stopped too often to go on.
 func (r *Report) rounds() int {
 	least := math.MaxInt
 	for i := range r.Results {
-		if x := &r.Results[i]; x.Failed == "" && x.Skipped == "" {
+		if x := &r.Results[i]; x.Failed == "" && x.Skipped == "" && !r.satOut(x) {
 			least = min(least, len(x.Rounds))
 		}
 	}
 	return least
+}
+
+// satOut tells whether a system was stopped too often to go on.
+func (r *Report) satOut(x *Result) bool {
+	return x.Stopped() && len(x.Rounds) < r.Settings.Rounds && r.Partial == ""
 }
 
 func (r *Report) doubts() []string {
@@ -117,7 +123,7 @@ func (r *Report) doubts() []string {
 	if r.Partial != "" {
 		doubts = append(doubts, "This report is partial: "+r.Partial+".")
 	}
-	least, stopped := r.rounds(), 0
+	least, stopped, satOut := r.rounds(), 0, 0
 	for i := range r.Results {
 		if x := &r.Results[i]; x.Failed != "" {
 			doubts = append(doubts, fmt.Sprintf("%s failed in %s: %s", r.Title(x.System), x.Workload, x.Failed))
@@ -129,6 +135,9 @@ func (r *Report) doubts() []string {
 		if r.Results[i].Stopped() {
 			stopped++
 		}
+		if r.satOut(&r.Results[i]) {
+			satOut++
+		}
 	}
 	if least < few {
 		doubts = append(doubts, fmt.Sprintf("Some figures come from %s: a spread of so few says little.", plural(least, "round")))
@@ -136,6 +145,9 @@ func (r *Report) doubts() []string {
 	if stopped > 0 {
 		doubts = append(doubts, fmt.Sprintf("In %s, marked *, a turn was stopped after %s: rates hold for what was done until then.",
 			plural(stopped, "figure"), seconds(r.Settings.MaxSeconds)))
+	}
+	if satOut > 0 {
+		doubts = append(doubts, fmt.Sprintf("Of these, %s had no more rounds after two such turns.", plural(satOut, "figure")))
 	}
 	if !r.Machine.AES && r.Machine.CPU != "" {
 		doubts = append(doubts, "The processor has no AES instructions: encryption costs more than it does elsewhere.")

@@ -75,7 +75,7 @@ type Settings struct {
 	Cache      int64   `json:"cache"` // bytes, each system
 	Seed       uint64  `json:"seed"`
 	Durable    string  `json:"durable"`    // how durable writes are, in words
-	MaxSeconds float64 `json:"maxSeconds"` // of a turn's measured part; a slower system is stopped there
+	MaxSeconds float64 `json:"maxSeconds"` // of a turn's measured part; a slower system is stopped there, and after two such turns has no more of the workload
 }
 
 // A System is a store that took part.

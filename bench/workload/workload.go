@@ -42,7 +42,7 @@ type Workload struct {
 	Mix    *Mix
 	Sweep  Sweep
 	Call   Call
-	Rows   float64 // operations of Mix and Sweep, as a share of the plan's rows
+	Rows   float64 // operations of Mix and Sweep, as a share of the plan's rows; a turn is to last a second
 	Events Event
 	Trace  bool // keeps throughput over time
 }
@@ -121,10 +121,10 @@ var all = []Workload{
 	{Name: "deleterange", Does: "delete a fifth of the rows in 200 ranges", Class: Write, Loaded: true, Call: DeleteRange},
 	{Name: "compact", Does: "bring rows that were inserted in random order to their best form", Class: Upkeep, Call: Compact, Rows: 1},
 	{Name: "ycsb-a", Does: "half reads, half updates; zipfian", Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Update: 0.5}, Rows: 1, Trace: true},
-	{Name: "ycsb-b", Does: "95% reads, 5% updates; zipfian", Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.95, Update: 0.05}, Rows: 1},
+	{Name: "ycsb-b", Does: "95% reads, 5% updates; zipfian", Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.95, Update: 0.05}, Rows: 4},
 	{Name: "ycsb-c", Does: "reads; zipfian", Class: Read, Loaded: true, Threads: 2, Slices: 10, Mix: &Mix{Keys: Zipfian, Read: 1}, Rows: 1},
-	{Name: "ycsb-d", Does: "95% reads of the newest rows, 5% inserts", Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Latest, Read: 0.95, Insert: 0.05}, Rows: 1},
-	{Name: "ycsb-e", Does: fmt.Sprintf("95%% scans of up to %d rows, 5%% inserts; zipfian", MaxScan), Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Scan: 0.95, Insert: 0.05}, Rows: 0.1},
+	{Name: "ycsb-d", Does: "95% reads of the newest rows, 5% inserts", Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Latest, Read: 0.95, Insert: 0.05}, Rows: 4},
+	{Name: "ycsb-e", Does: fmt.Sprintf("95%% scans of up to %d rows, 5%% inserts; zipfian", MaxScan), Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Scan: 0.95, Insert: 0.05}, Rows: 0.4},
 	{Name: "ycsb-f", Does: "half reads, half reads that are followed by an update; zipfian", Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Modify: 0.5}, Rows: 1},
 	{Name: "reopen", Does: "close, open and read a row", Class: Upkeep, Loaded: true, Slices: 10, Call: Reopen},
 	{Name: "snapshot", Does: "make a named snapshot of a table", Class: Upkeep, Loaded: true, Slices: 10, Call: Snapshot},

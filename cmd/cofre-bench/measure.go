@@ -49,7 +49,7 @@ func (a *app) measure(use, short string, p bench.Plan, text func(io.Writer, *rep
 	f.StringVar(&p.Dir, "dir", "", "an empty or new directory for the systems' files (a new one in the temporary directory)")
 	cache := f.Int64("cache", p.Cache>>20, fmt.Sprintf("cache of each system, in MiB, %d or more", bench.MinCache>>20))
 	f.Uint64Var(&p.Seed, "seed", p.Seed, "keys, values and the order of operations follow from it")
-	f.DurationVar(&p.MaxTurn, "max-turn", p.MaxTurn, "time after which a slow system's turn is stopped")
+	f.DurationVar(&p.MaxTurn, "max-turn", p.MaxTurn, "time after which a slow system's turn is stopped; after two such turns of a workload it has no more of it")
 	f.String("baseline", p.Baseline, "the system that ratios refer to")
 	jsonTo := f.String("json", "", "print the document with every figure; with =FILE write it there, beside the table")
 	f.Lookup("json").NoOptDefVal = "-"
