@@ -14,9 +14,10 @@ import (
 // fails is nobody's fault yet: the owner, if it comes to the same bytes, reads
 // them itself and says what is wrong.
 type ahead struct {
-	work  func() // open, bound once, so that a begin does not allocate
-	state atomic.Uint32
-	done  chan struct{} // one token for each run that a goroutine has claimed
+	work   func()      // open, bound once, so that a begin does not allocate
+	coming atomic.Bool // a goroutine is on its way, and has not looked at state yet
+	state  atomic.Uint32
+	done   chan struct{} // one token for each run that a goroutine has claimed
 
 	// All below is the owner's, but a goroutine's while it has claimed the run.
 	r            *Reader
@@ -44,12 +45,14 @@ var aheads = sync.Pool{New: func() any {
 func (a *ahead) begin(r *Reader, first, n int64) {
 	a.r, a.first, a.count = r, first, n
 	a.state.Store(begun)
-	// A goroutine that comes too late for its run may claim a later one; then
-	// that one's finds nothing.
-	go a.work()
+	// One that is too late for an earlier run is in time for this one.
+	if !a.coming.Swap(true) {
+		go a.work()
+	}
 }
 
 func (a *ahead) open() {
+	a.coming.Store(false)
 	if a.state.CompareAndSwap(begun, claimed) {
 		a.size, a.err = a.openRun()
 		a.done <- struct{}{}
@@ -58,7 +61,7 @@ func (a *ahead) open() {
 
 func (a *ahead) openRun() (size int, err error) {
 	s := &a.r.shape
-	b := takeBuffer(a.count*s.unit, s.full)
+	b := takeBuffer(a.count*s.unit, 0)
 	defer b.release()
 	sealed, err := a.r.load(b.sealed, a.first, a.count)
 	if err != nil {
@@ -102,8 +105,12 @@ func (a *ahead) take() []byte {
 // not outlive the table's lock in a pool.
 func (a *ahead) release() {
 	a.take()
-	clear(a.plain[0])
-	clear(a.plain[1])
+	for k, p := range a.plain {
+		clear(p)
+		if len(p) > runLen {
+			a.plain[k] = nil // of a unit that is longer than most files
+		}
+	}
 	a.r, a.err = nil, nil
 	aheads.Put(a)
 }

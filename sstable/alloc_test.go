@@ -5,6 +5,7 @@ package sstable
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/cofredb/cofre/keyring"
@@ -59,5 +60,39 @@ func TestAllocations(t *testing.T) {
 		}
 		require.Zero(t, testing.AllocsPerRun(200, read(r.ReadAt)), "ReadAt of %d bytes", n)
 		require.Zero(t, testing.AllocsPerRun(200, read(q.ReadAt)), "Sequential.ReadAt of %d bytes", n)
+	}
+}
+
+// TestAheadDoesNotPileUp: where nobody has time for a run, no more than one
+// goroutine waits for it; and to begin one allocates nothing.
+func TestAheadDoesNotPileUp(t *testing.T) {
+	// Not parallel: it counts for the whole process.
+	a := newAheadTest(t)
+	a.f.readFn = nil
+	p := make([]byte, 32<<10)
+	pass := func() {
+		for off := int64(0); off < int64(len(a.plain)); off += int64(len(p)) {
+			if n, err := a.q.ReadAt(p, off); err != nil && off+int64(n) != int64(len(a.plain)) {
+				t.Fatal(err)
+			}
+		}
+		require.NoError(t, a.q.Close())
+	}
+	for _, procs := range []int{1, runtime.NumCPU()} {
+		func() {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
+			pass()
+			var before, after runtime.MemStats
+			most, goroutines := 0, runtime.NumGoroutine()
+			runtime.ReadMemStats(&before)
+			const passes = 50 // of six runs
+			for range passes {
+				pass()
+				most = max(most, runtime.NumGoroutine()-goroutines)
+			}
+			runtime.ReadMemStats(&after)
+			require.Less(t, most, 20)
+			require.Less(t, after.Mallocs-before.Mallocs, uint64(passes*3), "%d processors", procs)
+		}()
 	}
 }

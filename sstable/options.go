@@ -14,8 +14,8 @@ import (
 const DefaultUnitSize = 2048
 
 // runLen is how many bytes of sealed segments are read or written in one
-// piece, at most. A segment longer than that is a piece of its own. A compaction has a
-// piece of each of its files in memory.
+// piece, at most. A segment longer than that is a piece of its own. A compaction
+// has up to four such pieces of each of its files in memory.
 const runLen = 128 << 10
 
 // ErrFinished says that a Writer has sealed its final segment. FLOE cannot go

@@ -9,9 +9,8 @@ import "sync"
 // load and one opening a segment, and a run that nobody goes on to read costs
 // no opening at all.
 //
-// A caller that has gone from one run to the next is taken at its word: from
-// then on the run behind the one that it reads is loaded and opened by another
-// goroutine meanwhile. That costs a copy more; where another core is idle it
+// A caller that goes from one run on to the next is taken at its word: the one
+// behind that is loaded and opened by another goroutine meanwhile. That costs a copy more; where another core is idle it
 // takes the file and the cipher out of the caller's way.
 //
 // A ReadAt elsewhere is exact, as of the Reader's own. Where the next one goes
@@ -73,7 +72,11 @@ func (q *Sequential) readAt(p []byte, off int64) (int, error) {
 	}
 	done, failure := q.fill(p[:n], off)
 	if failure != nil {
-		return q.r.giveUp(p[:n], done, failure)
+		// Perhaps for bytes that nobody has asked for: an exact read tells.
+		m, failure := q.r.ReadAt(p[done:n], off+int64(done))
+		if failure != nil {
+			return q.r.giveUp(p[:n], done+m, failure)
+		}
 	}
 	return n, err
 }

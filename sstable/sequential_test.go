@@ -2,9 +2,11 @@ package sstable
 
 import (
 	"io"
+	"slices"
 	"sync/atomic"
 	"testing"
 
+	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/internal/floe"
 	"github.com/stretchr/testify/require"
 )
@@ -95,4 +97,45 @@ func TestSequentialElsewhere(t *testing.T) {
 	_, got = read(2_000_000, 1)
 	require.EqualValues(t, runLen, got, "after Close it begins anew")
 	require.NoError(t, q.Close())
+}
+
+// TestSequentialAsks: what a run is loaded beyond what was asked for may fail,
+// be gone or be broken; a read is none the worse for it.
+func TestSequentialAsks(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(s *sealed, f *memFile, from int){
+		"away": func(s *sealed, f *memFile, from int) {
+			f.readFn = func(p []byte, off int64) (int, error) {
+				if int(off)+len(p) > from {
+					return 0, errInjected
+				}
+				return f.readAt(p, off)
+			}
+		},
+		"gone":   func(s *sealed, f *memFile, from int) { f.b = f.b[:from] },
+		"broken": func(s *sealed, f *memFile, from int) { f.b[from+100] ^= 1 },
+	} {
+		s := seal(t, randomBytes(4*bytesPerRun), Options{})
+		r, f := s.mustOpen(t)
+		f.b = slices.Clone(f.b)
+		q := r.NewSequential()
+		p := make([]byte, bytesPerRun)
+		_, err := q.ReadAt(p, 0)
+		require.NoError(t, err)
+		const whole = segmentsPerRun + 32 // segments
+		spoil(s, f, s.offset(whole))
+
+		p = p[:whole*DefaultUnitSize-whole*floe.SegmentOverhead-bytesPerRun-10]
+		_, err = q.ReadAt(p, bytesPerRun)
+		require.NoError(t, err, name)
+		requireSame(t, s.plain[bytesPerRun:bytesPerRun+len(p)], p)
+		n, err := q.ReadAt(p, int64(bytesPerRun+len(p)))
+		if name == "away" {
+			require.ErrorIs(t, err, errInjected)
+			require.Nil(t, r.failed.Load())
+			require.Zero(t, n)
+		} else {
+			require.Same(t, r.failed.Load(), requireCorrupt(t, err, map[string]error{"gone": corrupt.ErrMissing, "broken": corrupt.ErrAuth}[name]))
+		}
+	}
 }

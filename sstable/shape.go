@@ -58,8 +58,9 @@ func (s *shape) sealedLen(i int64) int64 {
 // never the segment.
 func (s *shape) final(i int64) bool { return i == s.segments-1 }
 
-// run is how many segments are read in one piece, at least one. Short segments
-// make short runs: what uses them is tests, and they mean to cross the borders.
+// run is how many segments are read in one piece, at least one. There are never
+// more than of segments of the default size: so tests, whose segments and files
+// are short, cross borders between runs too.
 func (s *shape) run() int64 { return max(1, min(runLen/s.unit, runLen/DefaultUnitSize)) }
 
 // PlainSize tells the size of the plaintext in a file of that physical size,

@@ -1,11 +1,6 @@
 package sstable
 
-import (
-	"errors"
-	"io/fs"
-
-	"github.com/cofredb/cofre/internal/corrupt"
-)
+import "io/fs"
 
 // walkLen is how many bytes of sealed segments a Walk loads at once, at most.
 const walkLen = 32 << 10
@@ -57,12 +52,8 @@ func (w *Walk) ReadAt(p []byte, off int64) (int, error) {
 	if !up && !down {
 		return w.r.ReadAt(p, off)
 	}
-	if failure := w.fill(p[:n], off, down); failure != nil {
-		var fault *corrupt.Error
-		if errors.As(failure, &fault) {
-			return w.r.giveUp(p[:n], 0, failure)
-		}
-		// The run may have failed for bytes that nobody has asked for.
+	if w.fill(p[:n], off, down) != nil {
+		// Perhaps for bytes that nobody has asked for: an exact read tells.
 		return w.r.ReadAt(p, off)
 	}
 	return n, err

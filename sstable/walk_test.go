@@ -164,36 +164,41 @@ func TestWalkFaults(t *testing.T) {
 // ahead, and is not harmed where only what lies ahead cannot be read.
 func TestWalkAsks(t *testing.T) {
 	t.Parallel()
-	const full = 64 - floe.SegmentOverhead
 	s := seal(t, randomBytes(20_000), Options{UnitSize: 64})
-	for _, down := range []bool{true, false} {
-		r, f := s.mustOpen(t)
-		w, off := new(Walk), int64(100*full)
-		if down {
-			w.Begin(r, 140*full, -1)
-		} else {
-			w.Begin(r, -1, off)
-		}
-		p := make([]byte, 40*full)
-		_, err := w.ReadAt(p, off)
-		require.NoError(t, err)
-		requireSame(t, s.plain[off:off+40*full], p)
-		require.Equal(t, 1, f.reads, "one read needs one load")
-
-		// What is asked for can be read, but nothing on either side of it.
-		off = 140 * full
-		if down {
-			off = 97 * full
-		}
-		p = p[:3*full]
-		f.readFn = func(b []byte, at int64) (int, error) {
-			if from := s.offset(int(off / full)); int(at) < from || int(at)+len(b) > from+3*64 {
-				return 0, errors.New("the disk is away")
-			}
-			return f.readAt(b, at)
-		}
-		n, err := w.ReadAt(p, off)
-		require.NoError(t, err)
-		requireSame(t, s.plain[off:off+3*full], p[:n])
+	for _, failure := range []error{errors.New("the disk is away"), io.EOF} { // io.EOF: cut off
+		testWalkAsks(t, s, failure, true)
+		testWalkAsks(t, s, failure, false)
 	}
+}
+
+func testWalkAsks(t *testing.T, s *sealed, failure error, down bool) {
+	const full = 64 - floe.SegmentOverhead
+	r, f := s.mustOpen(t)
+	w, off := new(Walk), int64(100*full)
+	if down {
+		w.Begin(r, 140*full, -1)
+	} else {
+		w.Begin(r, -1, off)
+	}
+	p := make([]byte, 40*full)
+	_, err := w.ReadAt(p, off)
+	require.NoError(t, err)
+	requireSame(t, s.plain[off:off+40*full], p)
+	require.Equal(t, 1, f.reads, "one read needs one load")
+
+	// What is asked for can be read, but nothing on either side of it.
+	off = 140 * full
+	if down {
+		off = 97 * full
+	}
+	p = p[:3*full]
+	f.readFn = func(b []byte, at int64) (int, error) {
+		if from := s.offset(int(off / full)); int(at) < from || int(at)+len(b) > from+3*64 {
+			return 0, failure
+		}
+		return f.readAt(b, at)
+	}
+	n, err := w.ReadAt(p, off)
+	require.NoError(t, err)
+	requireSame(t, s.plain[off:off+3*full], p[:n])
 }

@@ -16,7 +16,10 @@ import (
 )
 
 // nthRead fails one read below the sealing FS: the n-th from 0.
-type nthRead struct{ left atomic.Int64 }
+type nthRead struct {
+	left   atomic.Int64
+	sticky bool // and all after it
+}
 
 func failRead(n int) *nthRead {
 	r := new(nthRead)
@@ -29,7 +32,7 @@ func (r *nthRead) String() string { return "the n-th read fails" }
 func (r *nthRead) struck() bool { return r.left.Load() < 0 }
 
 func (r *nthRead) MaybeError(op errorfs.Op) error {
-	if op.Kind.ReadOrWrite() == errorfs.OpIsRead && r.left.Add(-1) == -1 {
+	if op.Kind.ReadOrWrite() == errorfs.OpIsRead && (r.left.Add(-1) == -1 || r.sticky && r.struck()) {
 		return errorfs.ErrInjected
 	}
 	return nil
@@ -99,8 +102,9 @@ func contents(fs *FS) (all map[string]string, err error) {
 	return all, errors.Join(it.Error(), it.Close())
 }
 
-// TestReadErrorsDoNotStick fails each read of a handle in turn: the next read of
-// the same range must succeed. (A failed authentication stays.)
+// TestReadErrorsDoNotStick fails the reads of a handle from each one on, until a
+// caller has been told: the next read of the same range must succeed. (A failed
+// authentication stays.)
 func TestReadErrorsDoNotStick(t *testing.T) {
 	t.Parallel()
 	base, table := vfs.NewMem(), newTable(t, 64)
@@ -111,6 +115,7 @@ func TestReadErrorsDoNotStick(t *testing.T) {
 		struck := 0
 		for n := 0; n < 12; n++ {
 			inj := failRead(1 << 30)
+			inj.sticky = true
 			fs.cfg.Base = errorfs.Wrap(base, inj)
 			f, err := fs.Open("000001.sst", opts...)
 			require.NoError(t, err)
@@ -127,6 +132,7 @@ func TestReadErrorsDoNotStick(t *testing.T) {
 				require.False(t, errors.As(err, new(*corrupt.Error)))
 				require.Less(t, m, len(buf))
 				struck++
+				inj.left.Store(1 << 30)
 			}
 			require.NoError(t, f.Close())
 		}

@@ -255,7 +255,7 @@ func (t *tableReader) Prefetch(offset, length int64) error {
 
 func (t *tableReader) Close() error {
 	if t.seq != nil {
-		_ = t.seq.Close() // gives its buffer back; it has no file of its own
+		_ = t.seq.Close() // waits for what it has begun to read, and gives its memory back
 	}
 	t.walks.end(t)
 	return t.r.Close()
