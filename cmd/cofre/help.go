@@ -24,34 +24,17 @@ func topics() []*cobra.Command {
     6  corruption, and faults that verify found
     7  import took some entries and skipped others that were bad
   130  interrupted`),
-		page("keys", "Where root keys lie, and what they protect", `Root keys
-
-A store holds only wrapped keys. What unwraps them is its root key, and that
-lies outside of the store.
-
-By default it is a key of the local key service: a file that holds named keys,
-`+defaultKeysHint()+`. --keys FILE or COFRE_KEYS
-names another file, --key NAME another key of it ("default"). The file must be
-readable by its owner alone. It protects a store that is copied or stolen
-without it, and against other users of the machine. It does not protect a
-disk that holds both, and not against root. Keep a copy of it where the store
-is not: without it nothing opens the store.
-
-With --passphrase-file FILE the root key is derived from the passphrase in
-FILE, without the newline at its end, and --key gives it a name. The file must
-be readable by its owner alone (chmod 600); a pipe will do as well. A store
-made with a passphrase needs the same one, and the same --key, each time.
-
-"init" and "import" make the root key of a new store, if there is none of that
-name yet. No other verb makes a key.`),
 		page("json", "What --json prints", `JSON
 
 With --json, standard output holds one JSON document a run, or JSON Lines, one
 object a line, where a verb gives any number of things:
 
   a document   init, import, put, get, delete, stats, export -o,
-               table create|describe|drop, snapshot create|drop
-  JSON Lines   scan, export, table list, snapshot list, inspect, verify
+               table create|describe|drop, snapshot create|drop,
+               keys rotate-root|rotate-table,
+               kms create|describe|disable|enable|rotate
+  JSON Lines   scan, export, table list, snapshot list, kms list, inspect,
+               verify
 
 verify prints an object with "type":"fault" or "type":"warning" for each
 finding, and one with "type":"summary" at the end.

@@ -105,7 +105,7 @@ func (a *app) runImport(ctx context.Context, f importFlags, table, path string) 
 	}
 	defer func() { err = errors.Join(err, ack.close()) }()
 
-	return a.withStore(ctx, engine.CreateIfMissing, func(s *engine.Store, root keyring.RootKey) error {
+	return a.withStore(ctx, engine.CreateIfMissing, func(s *engine.Store, root *rootKeys) error {
 		t, err := s.Table(table)
 		if errors.Is(err, engine.ErrTableNotFound) {
 			t, err = s.CreateTable(ctx, table, engine.TableOptions{})

@@ -28,7 +28,7 @@ made on first use; see "cofre help keys".`,
 				}
 			}
 			ctx := cmd.Context()
-			return a.withStore(ctx, engine.CreateIfMissing, func(s *engine.Store, root keyring.RootKey) error {
+			return a.withStore(ctx, engine.CreateIfMissing, func(s *engine.Store, root *rootKeys) error {
 				key := describeRoot(ctx, root)
 				return a.print(struct {
 					Store   string     `json:"store"`

@@ -6,7 +6,7 @@
 //	cofre verify --store ./demo
 //
 // Every verb is listed by "cofre help", and "cofre help VERB" says all of one.
-// The topics "cofre help keys", "cofre help json" and "cofre help exit-codes"
+// "cofre help keys", "cofre help json" and "cofre help exit-codes"
 // hold for all of them.
 //
 // # Root keys
@@ -16,8 +16,10 @@
 // COFRE_KEYS names another), under a name (--key, "default"). With
 // --passphrase-file it is derived from a passphrase instead. "init" and
 // "import" make the root key of a new store on first use and say so on
-// standard error. No other verb makes a key: where an existing store's key is
-// not to be had, the answer is "key not found" and nothing is written.
+// standard error. But for "kms create" no other verb makes a key: where an
+// existing store's key is not to be had, the answer is "key not found" and
+// nothing is written. A table may have another root key than the store's own
+// ("keys rotate-root"); then --key names both.
 //
 // # Output
 //
@@ -78,7 +80,7 @@ type app struct {
 
 	store          string
 	keys           string
-	keyName        string
+	keyNames       []string
 	passphraseFile string
 	json           bool
 	quiet          bool
@@ -105,7 +107,7 @@ func (a *app) command() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&a.store, "store", os.Getenv("COFRE_STORE"), "the store's directory (COFRE_STORE)")
 	f.StringVar(&a.keys, "keys", os.Getenv("COFRE_KEYS"), "the local key service's file (COFRE_KEYS)")
-	f.StringVar(&a.keyName, "key", "default", "the root key's name")
+	f.StringSliceVar(&a.keyNames, "key", []string{"default"}, "the root key's name; then those of other root keys that tables have")
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "derive the root key from the passphrase in this file")
 	f.BoolVar(&a.json, "json", false, "print JSON; see \"cofre help json\"")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no closing notes")
@@ -116,7 +118,8 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(
 		a.initCommand(), a.importCommand(), a.exportCommand(), a.tableCommand(),
 		a.putCommand(), a.getCommand(), a.deleteCommand(), a.scanCommand(),
-		a.snapshotCommand(), a.inspectCommand(), a.verifyCommand(), a.statsCommand(),
+		a.snapshotCommand(), a.keysCommand(), a.kmsCommand(),
+		a.inspectCommand(), a.verifyCommand(), a.statsCommand(),
 	)
 	root.AddCommand(topics()...)
 	completeWords(root)

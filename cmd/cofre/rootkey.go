@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/local"
@@ -18,43 +19,112 @@ import (
 // maxPassphrase bounds the passphrase file, in bytes.
 const maxPassphrase = 4096
 
-// A rootKey is the root key that the flags choose, with what releases it.
-type rootKey struct {
-	keyring.RootKey
-	close func() error
+// rootKeys are the root keys that the flags choose: the store's own, and others
+// that tables may have.
+type rootKeys struct {
+	keyring.RootKey // the store's own
+	named           []namedRoot
+	close           func() error
 }
 
-// rootKey finds the root key that the flags choose. Only with create, which is
-// for new stores, is one made where there is none.
-func (a *app) rootKey(ctx context.Context, create bool) (*rootKey, error) {
+type namedRoot struct {
+	name string
+	keyring.RootKey
+}
+
+// others are all but the store's own.
+func (k *rootKeys) others() (others []keyring.RootKey) {
+	for _, n := range k.named[1:] {
+		others = append(others, n.RootKey)
+	}
+	return others
+}
+
+// find returns the key of which is says yes, or nil.
+func (k *rootKeys) find(is func(namedRoot) bool) keyring.RootKey {
+	if i := slices.IndexFunc(k.named, is); i >= 0 {
+		return k.named[i].RootKey
+	}
+	return nil
+}
+
+// rootKeys finds the root keys that the flags choose. Only with create, which is
+// for new stores, is the store's own made where there is none.
+func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error) {
+	names := slices.Clone(a.keyNames)
+	slices.Sort(names)
+	if len(names) == 0 || len(slices.Compact(names)) < len(a.keyNames) {
+		return nil, &usageError{errors.New("--key names a root key twice, or none")}
+	}
+	var closes []func() error
+	keys := &rootKeys{close: func() error {
+		var errs []error
+		for _, c := range closes {
+			errs = append(errs, c())
+		}
+		return errors.Join(errs...)
+	}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, keys.close())
+		}
+	}()
 	if a.passphraseFile != "" {
 		if a.keys != "" && os.Getenv("COFRE_KEYS") != a.keys {
 			return nil, &usageError{errors.New("--keys and --passphrase-file exclude each other")}
 		}
-		return a.passphraseKey(ctx, create)
+		secret, err := readPassphrase(a.passphraseFile)
+		if err != nil {
+			return nil, &failure{exitKey, err, "the passphrase file holds the passphrase alone, and only its owner may read it (chmod 600)"}
+		}
+		defer clear(secret)
+		for _, name := range a.keyNames {
+			key, err := passphrase.New(secret, passphrase.Options{Label: name})
+			if err != nil {
+				return nil, err
+			}
+			closes = append(closes, key.Close)
+			keys.named = append(keys.named, namedRoot{name, key})
+		}
+		if create {
+			a.note("the root key of the new store is derived from the passphrase in %s. Whoever has both the store and the passphrase can read it; without the passphrase nobody can.", a.passphraseFile)
+		}
+	} else {
+		service, err := a.keyService(!create)
+		if err != nil {
+			return nil, err
+		}
+		closes = append(closes, service.Close)
+		for i, name := range a.keyNames {
+			key, created, err := (*local.Key)(nil), false, error(nil)
+			if create && i == 0 {
+				key, created, err = service.Ensure(ctx, name)
+			} else {
+				key, err = service.Key(name)
+			}
+			if i > 0 && errors.Is(err, keyring.ErrKeyNotFound) {
+				return nil, &failure{exitNotFound, err, `"cofre kms list" shows the keys, "cofre kms create NAME" makes one`}
+			}
+			if err != nil {
+				return nil, err
+			}
+			if created {
+				a.explainKey(ctx, key)
+			}
+			keys.named = append(keys.named, namedRoot{name, key})
+		}
 	}
+	keys.RootKey = keys.named[0].RootKey
+	return keys, nil
+}
+
+// keyService opens the local key service.
+func (a *app) keyService(mustExist bool) (*local.Service, error) {
 	path, err := a.keysPath()
 	if err != nil {
 		return nil, err
 	}
-	service, err := local.Open(path, local.Options{MustExist: !create})
-	if err != nil {
-		return nil, err
-	}
-	var key *local.Key
-	var created bool
-	if create {
-		key, created, err = service.Ensure(ctx, a.keyName)
-	} else {
-		key, err = service.Key(a.keyName)
-	}
-	if err != nil {
-		return nil, errors.Join(err, service.Close())
-	}
-	if created {
-		a.explainKey(ctx, key)
-	}
-	return &rootKey{key, service.Close}, nil
+	return local.Open(path, local.Options{MustExist: mustExist})
 }
 
 // keysPath is the key service's file.
@@ -71,23 +141,6 @@ func defaultKeysHint() string {
 		return "in the user's configuration directory"
 	}
 	return path
-}
-
-// passphraseKey derives the root key from the passphrase in a file.
-func (a *app) passphraseKey(ctx context.Context, create bool) (*rootKey, error) {
-	secret, err := readPassphrase(a.passphraseFile)
-	if err != nil {
-		return nil, &failure{exitKey, err, "the passphrase file holds the passphrase alone, and only its owner may read it (chmod 600)"}
-	}
-	defer clear(secret)
-	key, err := passphrase.New(secret, passphrase.Options{Label: a.keyName})
-	if err != nil {
-		return nil, err
-	}
-	if create {
-		a.note("the root key of the new store is derived from the passphrase in %s. Whoever has both the store and the passphrase can read it; without the passphrase nobody can.", a.passphraseFile)
-	}
-	return &rootKey{key, key.Close}, nil
 }
 
 // readPassphrase reads a file that only its owner may read, without the

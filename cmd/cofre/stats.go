@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cofredb/cofre/engine"
-	"github.com/cofredb/cofre/keyring"
 )
 
 // storeStats are the figures of a store, with its root key.
@@ -24,7 +23,7 @@ func (a *app) statsCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			return a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, root keyring.RootKey) error {
+			return a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, root *rootKeys) error {
 				st, err := s.Stats(ctx)
 				if err != nil {
 					return err

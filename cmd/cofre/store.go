@@ -19,7 +19,7 @@ import (
 // withStore opens the store that --store names, hands it to fn and closes it.
 // With engine.CreateIfMissing a store that is not there is made, and so is its
 // root key if need be; an existing store's key is never made.
-func (a *app) withStore(ctx context.Context, mode engine.Mode, fn func(s *engine.Store, root keyring.RootKey) error) (err error) {
+func (a *app) withStore(ctx context.Context, mode engine.Mode, fn func(s *engine.Store, roots *rootKeys) error) (err error) {
 	if a.store == "" {
 		return &usageError{errors.New("no store named: use --store DIR or COFRE_STORE")}
 	}
@@ -30,17 +30,17 @@ func (a *app) withStore(ctx context.Context, mode engine.Mode, fn func(s *engine
 	if absent && mode != engine.CreateIfMissing {
 		return fmt.Errorf("%w: %s", engine.ErrStoreNotFound, a.store)
 	}
-	root, err := a.rootKey(ctx, absent)
+	roots, err := a.rootKeys(ctx, absent)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, root.close()) }()
-	s, err := engine.Open(ctx, a.store, engine.Options{Mode: mode, RootKey: root.RootKey})
+	defer func() { err = errors.Join(err, roots.close()) }()
+	s, err := engine.Open(ctx, a.store, engine.Options{Mode: mode, RootKey: roots.RootKey, Roots: roots.others()})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	return fn(s, root.RootKey)
+	return fn(s, roots)
 }
 
 // storeAbsent tells whether a store could be made in dir: before a root key is
@@ -89,7 +89,7 @@ func (a *app) withTable(ctx context.Context, mode engine.Mode, name string, fn f
 	if err := checkTableName(name); err != nil {
 		return err
 	}
-	return a.withStore(ctx, mode, func(s *engine.Store, _ keyring.RootKey) error {
+	return a.withStore(ctx, mode, func(s *engine.Store, _ *rootKeys) error {
 		t, err := s.Table(name)
 		if err != nil {
 			return err

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cofredb/cofre/engine"
-	"github.com/cofredb/cofre/keyring"
 )
 
 func (a *app) tableCommand() *cobra.Command {
@@ -33,7 +32,7 @@ func (a *app) tableCreateCommand() *cobra.Command {
 			if err := checkTableName(args[0]); err != nil {
 				return err
 			}
-			return a.withStore(ctx, engine.MustExist, func(s *engine.Store, _ keyring.RootKey) error {
+			return a.withStore(ctx, engine.MustExist, func(s *engine.Store, _ *rootKeys) error {
 				if _, err := s.CreateTable(ctx, args[0], opts); err != nil {
 					return err
 				}
@@ -66,7 +65,7 @@ func (a *app) tableListCommand() *cobra.Command {
 		Short: "List the tables of the store",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd.Context(), engine.ReadOnly, func(s *engine.Store, _ keyring.RootKey) error {
+			return a.withStore(cmd.Context(), engine.ReadOnly, func(s *engine.Store, _ *rootKeys) error {
 				out := bufio.NewWriter(a.stdout)
 				tw := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 				if !a.json {
@@ -97,7 +96,7 @@ func (a *app) tableDescribeCommand() *cobra.Command {
 			if err := checkTableName(args[0]); err != nil {
 				return err
 			}
-			return a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, root keyring.RootKey) error {
+			return a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, root *rootKeys) error {
 				info, err := findTable(s, args[0])
 				if err != nil {
 					return err
@@ -167,7 +166,7 @@ copies elsewhere could still open. It asks before it does; --yes answers.`,
 			if err := checkTableName(args[0]); err != nil {
 				return err
 			}
-			return a.withStore(ctx, engine.MustExist, func(s *engine.Store, _ keyring.RootKey) error {
+			return a.withStore(ctx, engine.MustExist, func(s *engine.Store, _ *rootKeys) error {
 				t, err := findTable(s, args[0])
 				if err != nil {
 					return err

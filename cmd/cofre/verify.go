@@ -10,7 +10,6 @@ import (
 
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/internal/corrupt"
-	"github.com/cofredb/cofre/keyring"
 )
 
 // A finding is a line of verify.
@@ -34,7 +33,7 @@ the exit code is 6.`,
 			ctx := cmd.Context()
 			out := bufio.NewWriter(a.stdout)
 			var report *engine.VerifyReport
-			err := a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, _ keyring.RootKey) (err error) {
+			err := a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, _ *rootKeys) (err error) {
 				report, err = s.Verify(ctx, func(f engine.Finding) {
 					a.printFinding(out, f)
 					out.Flush() // findings are shown as they come
