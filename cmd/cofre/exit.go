@@ -49,13 +49,13 @@ var outcomes = []struct {
 	code  int
 	hint  string
 }{
-	{keyring.ErrKeyNotFound, exitNotFound, "the store does not open without its root key: name the key service's file with --keys, the key with --key, or use --passphrase-file"},
+	{keyring.ErrKeyNotFound, exitNotFound, "the store does not open without its root key: name the key service's file with --keys (its newest copy: an older one lacks newer versions of a key), the key with --key, or use --passphrase-file"},
 	{engine.ErrNotFound, exitNotFound, ""},
 	{engine.ErrTableNotFound, exitNotFound, `"cofre table list" shows the tables`},
 	{engine.ErrSnapshotNotFound, exitNotFound, `"cofre snapshot list TABLE" shows the snapshots`},
 	{engine.ErrStoreNotFound, exitNotFound, `"cofre init" or "cofre import" makes a store; --store names it`},
 	{engine.ErrStoreLocked, exitLocked, "wait for the other process, or stop it; a store has one user at a time"},
-	{keyring.ErrRootNotPinned, exitKey, "the store was made with another root key: name it with --keys and --key, or use --passphrase-file"},
+	{keyring.ErrRootNotPinned, exitKey, "the store or the table has another root key: name all that it has with --key default,other, and their file with --keys, or use --passphrase-file"},
 	{keyring.ErrKeyDenied, exitKey, "the key service refuses: is the key enabled, its file readable by its owner alone, the passphrase right?"},
 	{keyring.ErrKeyUnreachable, exitKey, "try again when the key service can be reached"},
 	{keyring.ErrKeyThrottled, exitKey, "try again later"},

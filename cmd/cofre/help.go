@@ -36,8 +36,9 @@ object a line, where a verb gives any number of things:
   JSON Lines   scan, export, table list, snapshot list, kms list, inspect,
                verify
 
-verify prints an object with "type":"fault" or "type":"warning" for each
-finding, and one with "type":"summary" at the end.
+verify prints an object with "type":"fault", "warning" or "unverified" (a table
+whose root key is not to be had) for each finding, and one with
+"type":"summary" at the end.
 
 Keys and values are strings, "key" and "value", where they are UTF-8 and not
 mostly control characters; else they are base64, "key_b64" and "value_b64".

@@ -105,7 +105,7 @@ func (a *app) runImport(ctx context.Context, f importFlags, table, path string) 
 	}
 	defer func() { err = errors.Join(err, ack.close()) }()
 
-	return a.withStore(ctx, engine.CreateIfMissing, func(s *engine.Store, root *rootKeys) error {
+	return a.withStore(ctx, engine.CreateIfMissing, func(s *engine.Store, roots *rootKeys) error {
 		t, err := s.Table(table)
 		if errors.Is(err, engine.ErrTableNotFound) {
 			t, err = s.CreateTable(ctx, table, engine.TableOptions{})
@@ -127,7 +127,7 @@ func (a *app) runImport(ctx context.Context, f importFlags, table, path string) 
 		if err := t.Close(); err != nil {
 			return l.explain(errors.Join(stopped, err))
 		}
-		if err := a.summarize(s, root, l, stopped == nil); err != nil {
+		if err := a.summarize(s, roots, l, stopped == nil); err != nil {
 			return l.explain(errors.Join(stopped, err))
 		}
 		if stopped != nil {
@@ -181,12 +181,18 @@ type importSummary struct {
 }
 
 // summarize prints what came in and what is on the disk now.
-func (a *app) summarize(s *engine.Store, root keyring.RootKey, l *load, complete bool) error {
+func (a *app) summarize(s *engine.Store, roots *rootKeys, l *load, complete bool) error {
 	ctx := context.Background() // an interrupted import says it too
 	doc := importSummary{
 		Table: l.table.Name(), TableID: l.table.ID(), Store: a.store, StoreID: s.ID(), Complete: complete,
 		Entries: l.entries, Bytes: l.bytes, Bad: l.bad, Skipped: l.in.skipped(), Seconds: time.Since(l.began).Seconds(),
-		RootKey: describeRoot(ctx, root),
+	}
+	info, err := findTable(s, doc.Table)
+	if err != nil {
+		return err
+	}
+	if own := roots.byURI(info.RootKeys); own != nil {
+		doc.RootKey = describeRoot(ctx, own)
 	}
 	st, err := s.Stats(ctx)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,10 +35,12 @@ made with a passphrase needs the same one, and the same --key, each time.
 "init" and "import" make the root key of a new store, if there is none of that
 name yet. But for "kms create" no other verb makes a key.
 
-A table begins with the store's own root key and can get another
-("keys rotate-root --to"). From then on --key names both, the store's own first:
---key default,other. Root keys that are not named are never used: who can write
-the store's files cannot have a table's key wrapped by a root key of his own.`
+Tables of a store may have different root keys of one key service. --key then
+names all that are needed, and the first is the one that a new store or a new
+table gets: --key default,other. "keys rotate-root --to" gives a table another.
+Root keys that are not named are never used: who can write the store's files
+cannot have a table's key wrapped by a root key of his own. The list of tables
+stays wrapped by the root key that the store was made with.`
 	return c
 }
 
@@ -49,23 +52,27 @@ func (a *app) rotateRootCommand() *cobra.Command {
 		Long: `Wraps a table's key anew: one unwrap, one wrap, whatever the size of the table;
 no file of it is read or written. Snapshots stay readable.
 
-Without --to it is for a root key that has got new material ("cofre kms rotate"):
-the table's key is wrapped by that.
+With --to NAME the table gets another root key of the local key service, and a
+new version of its own key: who holds the former root key, and a copy of the
+store, cannot open files that are made from then on, unless his copy of the key
+service's file has the new root key too. Files that exist stay open to him. From
+then on --key must name the new root key as well.
 
-With --to NAME the table gets another root key, and a new version of its own
-key: who holds the former root key, and an old copy of the store's keyring,
-cannot open files that are made from then on. Files that exist stay open to
-him. From then on --key must name the new root key as well.`,
+Without --to the table keeps its root key, whose newest material then wraps the
+table's key, after "cofre kms rotate". The table's key is the same: that keeps
+nobody out who could open it before. "cofre keys rotate-table" does, for files
+that are made from then on.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			if to != "" {
-				a.nameKey(to)
+			moves := cmd.Flags().Changed("to")
+			if moves && !slices.Contains(a.keyNames, to) {
+				a.keyNames = append(a.keyNames, to)
 			}
 			return a.withKeysOf(cmd, args[0], func(t *engine.Table, info engine.TableInfo, roots *rootKeys) error {
-				root := roots.find(func(n namedRoot) bool { return n.name == to })
-				if to == "" {
-					root = roots.find(func(n namedRoot) bool { return n.URI() == info.RootKeys[0] })
+				root := roots.byURI(info.RootKeys)
+				if moves {
+					root = roots.byName(to)
 				}
 				if root == nil {
 					return fmt.Errorf("%w: %s", keyring.ErrRootNotPinned, strings.Join(info.RootKeys, ", "))
@@ -73,8 +80,8 @@ him. From then on --key must name the new root key as well.`,
 				if err := t.RotateRoot(ctx, root); err != nil {
 					return err
 				}
-				if root.URI() != info.RootKeys[0] && !a.quiet {
-					a.note("from now on %s opens with --key %s", t.Name(), strings.Join(a.keyNames, ","))
+				if first := roots.named[0]; root.URI() != first.URI() {
+					a.note("%s has the root key %s: from now on name it too, as in --key %s,%s", t.Name(), root.URI(), first.name, to)
 				}
 				return nil
 			})
@@ -84,23 +91,14 @@ him. From then on --key must name the new root key as well.`,
 	return c
 }
 
-// nameKey adds to the root keys that --key names.
-func (a *app) nameKey(name string) {
-	for _, n := range a.keyNames {
-		if n == name {
-			return
-		}
-	}
-	a.keyNames = append(a.keyNames, name)
-}
-
 func (a *app) rotateTableCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rotate-table TABLE",
 		Short: "Give a table a new version of its key",
-		Long: `Gives a table a new version of its key, under the same root key. Files that are
-made from then on are sealed under it; those that exist stay as they are, and
-stay readable: the older versions hang below the newest.`,
+		Long: `Gives a table a new version of its key, under the same root key and its newest
+material. Files that are made from then on are sealed under it: who has the
+former version of the table's key does not open them. Files that exist stay as
+they are, and stay readable: the older versions hang below the newest.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withKeysOf(cmd, args[0], func(t *engine.Table, _ engine.TableInfo, _ *rootKeys) error {
@@ -125,7 +123,7 @@ func (a *app) withKeysOf(cmd *cobra.Command, name string, change func(*engine.Ta
 			err = change(t, before, roots)
 		}
 		if err != nil {
-			return err
+			return of(name, err)
 		}
 		after, err := findTable(s, name)
 		if err != nil {

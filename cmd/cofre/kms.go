@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/local"
 )
@@ -47,20 +48,19 @@ func (a *app) kmsCommand() *cobra.Command {
 	c.Long = `Works on the root keys of the local key service: the file that --keys names, or
 ` + defaultKeysHint() + `.
 
-It needs no store. A store that a program has open goes on with the keys that it
-has unwrapped until it closes; disabling binds the next open, and the next
-rotation.`
+It needs no store. The file is unsealed: what it says of a key binds those who
+use this file, not those who have a copy of it.`
 	return c
 }
 
-// keyVerb is a verb that does something to a key of the service and shows it.
+// keyVerb is a verb that does something to a key of the service, and shows it.
 func (a *app) keyVerb(use, short, long string, do func(ctx context.Context, s *local.Service, name string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " NAME", Short: short, Long: long, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withKeyService(use != "create", func(s *local.Service) error {
+			return a.withKeyService(cmd, func(s *local.Service) error {
 				if err := do(cmd.Context(), s, args[0]); err != nil {
-					return kmsError(err)
+					return err
 				}
 				keys, err := list(s)
 				if err != nil {
@@ -71,10 +71,29 @@ func (a *app) keyVerb(use, short, long string, do func(ctx context.Context, s *l
 						return a.print(k, k.write)
 					}
 				}
-				return kmsError(fmt.Errorf("%w: no key is named %q", keyring.ErrKeyNotFound, args[0]))
+				return fmt.Errorf("%w: no key is named %q", keyring.ErrKeyNotFound, args[0])
 			})
 		},
 	}
+}
+
+// withKeyService opens the key service. Only "create" makes its file.
+func (a *app) withKeyService(cmd *cobra.Command, fn func(s *local.Service) error) (err error) {
+	switch {
+	case a.passphraseFile != "":
+		return &usageError{errors.New("a passphrase is in no key service: --passphrase-file does not go with kms")}
+	case cmd.Flags().Changed("key"):
+		return &usageError{errors.New("kms takes the name of a key as its argument: --key does not go with it")}
+	}
+	s, err := a.keyService(cmd.Name() != "create")
+	if errors.Is(err, keyring.ErrKeyNotFound) {
+		return &failure{exitNotFound, err, `"cofre kms create NAME" makes the file; --keys names another`}
+	}
+	if err != nil {
+		return kmsError(err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return kmsError(fn(s))
 }
 
 // kmsError gives errors the hints of those who work on keys, not on a store.
@@ -85,21 +104,13 @@ func kmsError(err error) error {
 	case errors.Is(err, keyring.ErrKeyNotFound):
 		return &failure{exitNotFound, err, `"cofre kms list" shows the keys; --keys names another file`}
 	case errors.Is(err, local.ErrName):
-		return &failure{exitUsage, err, "such as default or records-2026"}
+		return &failure{exitUsage, err, "up to 64 letters, digits and . _ -, such as default or records-2026"}
+	case errors.Is(err, local.ErrPermissions):
+		return &failure{exitKey, err, "the error says what to do"}
+	case errors.Is(err, engine.ErrCorruption):
+		return &failure{exitCorruption, err, "is it a key service's file? If it is, restore it from a copy"}
 	}
 	return err
-}
-
-func (a *app) withKeyService(mustExist bool, fn func(s *local.Service) error) (err error) {
-	if a.passphraseFile != "" {
-		return &usageError{errors.New("a passphrase is in no key service: --passphrase-file does not go with kms")}
-	}
-	s, err := a.keyService(mustExist)
-	if err != nil {
-		return kmsError(err)
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	return fn(s)
 }
 
 func list(s *local.Service) ([]*kmsKey, error) {
@@ -123,8 +134,8 @@ func (a *app) kmsListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the keys of the service",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return a.withKeyService(true, func(s *local.Service) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withKeyService(cmd, func(s *local.Service) error {
 				keys, err := list(s)
 				if err != nil {
 					return err
@@ -153,7 +164,10 @@ func (a *app) kmsCreateCommand() *cobra.Command {
 	return a.keyVerb("create", "Make a root key", `Makes a root key, and the service's file if there is none. Keep a copy of the
 file where the store is not: without it nothing opens the store.`,
 		func(ctx context.Context, s *local.Service, name string) error {
-			_, err := s.CreateKey(ctx, name)
+			key, err := s.CreateKey(ctx, name)
+			if err == nil {
+				a.explainKey(ctx, key)
+			}
 			return err
 		})
 }
@@ -164,8 +178,10 @@ func (a *app) kmsDescribeCommand() *cobra.Command {
 }
 
 func (a *app) kmsDisableCommand() *cobra.Command {
-	return a.keyVerb("disable", "Refuse every use of a root key", `Refuses every use of a root key until it is enabled again. A store with that
-root key no longer opens. One that a program has open goes on until it closes.`,
+	return a.keyVerb("disable", "Refuse every use of a root key", `Refuses every use of a root key until it is enabled again: a store or a table
+with that root key does not open. A program that has it open goes on with the
+keys that it has unwrapped, until it next asks: when it opens a table anew, which
+it may have closed when nobody used it, makes or drops a snapshot, or rotates.`,
 		func(ctx context.Context, s *local.Service, name string) error { return s.Disable(ctx, name) })
 }
 
@@ -176,10 +192,13 @@ func (a *app) kmsEnableCommand() *cobra.Command {
 
 func (a *app) kmsRotateCommand() *cobra.Command {
 	return a.keyVerb("rotate", "Give a root key new material", `Gives a root key a new version, which wraps from then on; the older ones unwrap
-what they have wrapped. "cofre keys rotate-root TABLE" then has a table's key
-wrapped by the new one.`,
+what they have wrapped, and stay needed for it. "cofre keys rotate-table TABLE"
+then gives a table a new key under it.`,
 		func(ctx context.Context, s *local.Service, name string) error {
-			_, err := s.Rotate(ctx, name)
+			number, err := s.Rotate(ctx, name)
+			if err == nil {
+				a.note("renew your copies of %s: an older copy has no version %d of %s, and does not open what that wraps from now on.", s.Path(), number, name)
+			}
 			return err
 		})
 }

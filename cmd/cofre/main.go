@@ -18,8 +18,8 @@
 // "import" make the root key of a new store on first use and say so on
 // standard error. But for "kms create" no other verb makes a key: where an
 // existing store's key is not to be had, the answer is "key not found" and
-// nothing is written. A table may have another root key than the store's own
-// ("keys rotate-root"); then --key names both.
+// nothing is written. Tables may have different root keys ("keys rotate-root");
+// then --key names all that are needed.
 //
 // # Output
 //
@@ -107,7 +107,7 @@ func (a *app) command() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&a.store, "store", os.Getenv("COFRE_STORE"), "the store's directory (COFRE_STORE)")
 	f.StringVar(&a.keys, "keys", os.Getenv("COFRE_KEYS"), "the local key service's file (COFRE_KEYS)")
-	f.StringSliceVar(&a.keyNames, "key", []string{"default"}, "the root key's name; then those of other root keys that tables have")
+	f.StringSliceVar(&a.keyNames, "key", []string{"default"}, "names of root keys: first that of a new store or table, then others that tables have")
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "derive the root key from the passphrase in this file")
 	f.BoolVar(&a.json, "json", false, "print JSON; see \"cofre help json\"")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no closing notes")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 
@@ -19,10 +20,10 @@ import (
 // maxPassphrase bounds the passphrase file, in bytes.
 const maxPassphrase = 4096
 
-// rootKeys are the root keys that the flags choose: the store's own, and others
-// that tables may have.
+// rootKeys are the root keys that the flags choose. The first is the one that a
+// new store or table gets.
 type rootKeys struct {
-	keyring.RootKey // the store's own
+	keyring.RootKey // the first
 	named           []namedRoot
 	close           func() error
 }
@@ -32,7 +33,7 @@ type namedRoot struct {
 	keyring.RootKey
 }
 
-// others are all but the store's own.
+// others are all but the first.
 func (k *rootKeys) others() (others []keyring.RootKey) {
 	for _, n := range k.named[1:] {
 		others = append(others, n.RootKey)
@@ -40,82 +41,104 @@ func (k *rootKeys) others() (others []keyring.RootKey) {
 	return others
 }
 
-// find returns the key of which is says yes, or nil.
-func (k *rootKeys) find(is func(namedRoot) bool) keyring.RootKey {
-	if i := slices.IndexFunc(k.named, is); i >= 0 {
+// byName returns a key that the flags name.
+func (k *rootKeys) byName(name string) keyring.RootKey {
+	i := slices.IndexFunc(k.named, func(n namedRoot) bool { return n.name == name })
+	return k.named[i].RootKey
+}
+
+// byURI returns the first key of those URIs, or nil.
+func (k *rootKeys) byURI(uris []string) keyring.RootKey {
+	if i := slices.IndexFunc(k.named, func(n namedRoot) bool { return slices.Contains(uris, n.URI()) }); i >= 0 {
 		return k.named[i].RootKey
 	}
 	return nil
 }
 
-// rootKeys finds the root keys that the flags choose. Only with create, which is
-// for new stores, is the store's own made where there is none.
-func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error) {
-	names := slices.Clone(a.keyNames)
-	slices.Sort(names)
-	if len(names) == 0 || len(slices.Compact(names)) < len(a.keyNames) {
-		return nil, &usageError{errors.New("--key names a root key twice, or none")}
-	}
-	var closes []func() error
-	keys := &rootKeys{close: func() error {
-		var errs []error
-		for _, c := range closes {
-			errs = append(errs, c())
+// rootName is the rule for names of root keys, in the local key service and of
+// passphrases.
+var rootName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// checkRootNames looks at the names that --key gives.
+func (a *app) checkRootNames() error {
+	for i, name := range a.keyNames {
+		if !rootName.MatchString(name) {
+			return fmt.Errorf("%w: %q", local.ErrName, name)
 		}
-		return errors.Join(errs...)
-	}}
+		if slices.Contains(a.keyNames[:i], name) {
+			return &usageError{fmt.Errorf("--key names %q twice", name)}
+		}
+	}
+	switch {
+	case len(a.keyNames) == 0:
+		return &usageError{errors.New("--key names no root key")}
+	case a.passphraseFile != "" && len(a.keyNames) > 1:
+		return &usageError{errors.New("a passphrase is one root key, whatever its name: with --passphrase-file, --key names one")}
+	case a.passphraseFile != "" && a.keys != "" && os.Getenv("COFRE_KEYS") != a.keys:
+		return &usageError{errors.New("--keys and --passphrase-file exclude each other")}
+	}
+	return nil
+}
+
+// rootKeys finds the root keys that the flags choose. Only with create, which is
+// for new stores, is the first made where there is none.
+func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error) {
+	if err := a.checkRootNames(); err != nil {
+		return nil, err
+	}
+	if a.passphraseFile != "" {
+		return a.passphraseKey(create)
+	}
+	service, err := a.keyService(!create)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, keys.close())
+			err = errors.Join(err, service.Close())
 		}
 	}()
-	if a.passphraseFile != "" {
-		if a.keys != "" && os.Getenv("COFRE_KEYS") != a.keys {
-			return nil, &usageError{errors.New("--keys and --passphrase-file exclude each other")}
-		}
-		secret, err := readPassphrase(a.passphraseFile)
-		if err != nil {
-			return nil, &failure{exitKey, err, "the passphrase file holds the passphrase alone, and only its owner may read it (chmod 600)"}
-		}
-		defer clear(secret)
-		for _, name := range a.keyNames {
-			key, err := passphrase.New(secret, passphrase.Options{Label: name})
-			if err != nil {
-				return nil, err
-			}
-			closes = append(closes, key.Close)
-			keys.named = append(keys.named, namedRoot{name, key})
-		}
-		if create {
-			a.note("the root key of the new store is derived from the passphrase in %s. Whoever has both the store and the passphrase can read it; without the passphrase nobody can.", a.passphraseFile)
-		}
-	} else {
-		service, err := a.keyService(!create)
-		if err != nil {
-			return nil, err
-		}
-		closes = append(closes, service.Close)
-		for i, name := range a.keyNames {
-			key, created, err := (*local.Key)(nil), false, error(nil)
-			if create && i == 0 {
-				key, created, err = service.Ensure(ctx, name)
-			} else {
-				key, err = service.Key(name)
-			}
-			if i > 0 && errors.Is(err, keyring.ErrKeyNotFound) {
-				return nil, &failure{exitNotFound, err, `"cofre kms list" shows the keys, "cofre kms create NAME" makes one`}
-			}
+	keys := &rootKeys{named: make([]namedRoot, len(a.keyNames)), close: service.Close}
+	for i, name := range slices.Backward(a.keyNames) { // before one is made, the others are there
+		if i == 0 && create {
+			key, created, err := service.Ensure(ctx, name)
 			if err != nil {
 				return nil, err
 			}
 			if created {
 				a.explainKey(ctx, key)
 			}
-			keys.named = append(keys.named, namedRoot{name, key})
+			keys.named[i] = namedRoot{name, key}
+			continue
 		}
+		key, err := service.Key(name)
+		if i > 0 && errors.Is(err, keyring.ErrKeyNotFound) {
+			return nil, &failure{exitNotFound, err, `"cofre kms list" shows the keys, "cofre kms create NAME" makes one`}
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys.named[i] = namedRoot{name, key}
 	}
 	keys.RootKey = keys.named[0].RootKey
 	return keys, nil
+}
+
+// passphraseKey derives the root key from the passphrase in a file.
+func (a *app) passphraseKey(create bool) (*rootKeys, error) {
+	secret, err := readPassphrase(a.passphraseFile)
+	if err != nil {
+		return nil, &failure{exitKey, err, "the passphrase file holds the passphrase alone, and only its owner may read it (chmod 600)"}
+	}
+	defer clear(secret)
+	key, err := passphrase.New(secret, passphrase.Options{Label: a.keyNames[0]})
+	if err != nil {
+		return nil, err
+	}
+	if create {
+		a.note("the root key of the new store is derived from the passphrase in %s. Whoever has both the store and the passphrase can read it; without the passphrase nobody can.", a.passphraseFile)
+	}
+	return &rootKeys{key, []namedRoot{{a.keyNames[0], key}}, key.Close}, nil
 }
 
 // keyService opens the local key service.
@@ -189,7 +212,7 @@ func (a *app) explainKey(ctx context.Context, key keyring.RootKey) {
 		"It protects a store that is copied or stolen without this file, and against other users.\n"+
 		"It does not protect a stolen disk that holds both, and not against root.\n"+
 		"Keep a copy of the file elsewhere: without it nothing opens the store.", d.URI, d.Location, seal)
-	if d.Location != "" && sameDevice(d.Location, a.store) {
+	if d.Location != "" && a.store != "" && sameDevice(d.Location, a.store) {
 		a.note("warning: the root key's file and the store lie on the same device: who takes that device has both.")
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/cofredb/cofre/engine"
 )
 
-// storeStats are the figures of a store, with its root key.
+// storeStats are the figures of a store, with the root keys that were named.
 type storeStats struct {
 	*engine.Stats
-	RootKey rootInfo `json:"root_key"`
+	RootKeys []rootInfo `json:"root_keys"`
 }
 
 func (a *app) statsCommand() *cobra.Command {
@@ -23,12 +23,15 @@ func (a *app) statsCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			return a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, root *rootKeys) error {
+			return a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, roots *rootKeys) error {
 				st, err := s.Stats(ctx)
 				if err != nil {
 					return err
 				}
-				doc := storeStats{st, describeRoot(ctx, root)}
+				doc := storeStats{Stats: st}
+				for _, root := range roots.named {
+					doc.RootKeys = append(doc.RootKeys, describeRoot(ctx, root))
+				}
 				return a.print(doc, doc.write)
 			})
 		},
@@ -37,7 +40,9 @@ func (a *app) statsCommand() *cobra.Command {
 
 func (d *storeStats) write(w io.Writer) {
 	fmt.Fprintf(w, "store     %s (%s), keyring generation %d\n", d.Dir, d.StoreID, d.KeyringGeneration)
-	d.RootKey.print(w)
+	for _, root := range d.RootKeys {
+		root.print(w)
+	}
 	fmt.Fprintf(w, "data keys %s\n\n", thousands(int64(d.DataKeys)))
 
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)

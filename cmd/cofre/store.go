@@ -91,9 +91,17 @@ func (a *app) withTable(ctx context.Context, mode engine.Mode, name string, fn f
 	}
 	return a.withStore(ctx, mode, func(s *engine.Store, _ *rootKeys) error {
 		t, err := s.Table(name)
-		if err != nil {
-			return err
+		if err == nil {
+			err = fn(t)
 		}
-		return fn(t)
+		return of(name, err)
 	})
+}
+
+// of names the table where an error says that its root key is not named.
+func of(table string, err error) error {
+	if errors.Is(err, keyring.ErrRootNotPinned) {
+		return fmt.Errorf("%s: %w", table, err)
+	}
+	return err
 }

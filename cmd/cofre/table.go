@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/keyring"
 )
 
 func (a *app) tableCommand() *cobra.Command {
@@ -96,10 +97,14 @@ func (a *app) tableDescribeCommand() *cobra.Command {
 			if err := checkTableName(args[0]); err != nil {
 				return err
 			}
-			return a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, root *rootKeys) error {
+			return a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, roots *rootKeys) error {
 				info, err := findTable(s, args[0])
 				if err != nil {
 					return err
+				}
+				own := roots.byURI(info.RootKeys)
+				if own == nil {
+					return of(info.Name, fmt.Errorf("%w: %s", keyring.ErrRootNotPinned, strings.Join(info.RootKeys, ", ")))
 				}
 				t, err := s.Table(args[0])
 				if err != nil {
@@ -124,7 +129,7 @@ func (a *app) tableDescribeCommand() *cobra.Command {
 					Bytes     uint64                `json:"approximate_bytes"`
 					RootKey   rootInfo              `json:"root_key"`
 					Snapshots []engine.SnapshotInfo `json:"snapshots"`
-				}{info, opts.SeparateValuesFrom, !opts.NoCompression, bytes, describeRoot(ctx, root), snapshots}
+				}{info, opts.SeparateValuesFrom, !opts.NoCompression, bytes, describeRoot(ctx, own), snapshots}
 				return a.print(doc, func(w io.Writer) {
 					fmt.Fprintf(w, "table     %s (%s)\n", info.Name, info.ID)
 					fmt.Fprintf(w, "created   %s\n", when(info.CreatedAt))

@@ -10,11 +10,12 @@ import (
 
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
 )
 
 // A finding is a line of verify.
 type finding struct {
-	Type   string `json:"type"` // "fault" or "warning"
+	Type   string `json:"type"` // "fault", "warning", or "unverified": its root key is not to be had
 	Path   string `json:"path"`
 	Offset *int64 `json:"offset,omitempty"` // absent where none applies
 	Class  string `json:"class"`
@@ -27,14 +28,19 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Read and open every byte of every file of the store",
 		Long: `Reads and opens every byte of every file of the store, and reports each fault
 with its file, relative to the store, and the offset in it. Where there is one,
-the exit code is 6.`,
+the exit code is 6. Tables whose root key is not to be had are not verified, and
+said to be so: if nothing else is wrong, the exit code is 5.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			out := bufio.NewWriter(a.stdout)
 			var report *engine.VerifyReport
+			unverified := 0
 			err := a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, _ *rootKeys) (err error) {
 				report, err = s.Verify(ctx, func(f engine.Finding) {
+					if keyless(f.Err) {
+						unverified++
+					}
 					a.printFinding(out, f)
 					out.Flush() // findings are shown as they come
 				})
@@ -50,9 +56,14 @@ the exit code is 6.`,
 			if err != nil {
 				return errors.Join(err, out.Flush())
 			}
-			a.printVerified(out, report)
+			report.Faults -= unverified // nothing is known to be wrong with them
+			a.printVerified(out, report, unverified)
 			if err := out.Flush(); err != nil {
 				return err
+			}
+			if report.Faults == 0 && unverified > 0 {
+				return &failure{exitKey, fmt.Errorf("%s could not be verified without a root key", plural(unverified, "table")),
+					"name all root keys with --key default,other; are they enabled?"}
 			}
 			if report.Faults > 0 {
 				return &failure{exitCorruption, fmt.Errorf("%s in the store", plural(report.Faults, "fault")),
@@ -65,8 +76,11 @@ the exit code is 6.`,
 
 func (a *app) printFinding(w io.Writer, f engine.Finding) {
 	line := finding{Type: "fault", Path: f.Path, Class: f.Class, Detail: f.Detail}
-	if f.Warning {
+	switch {
+	case f.Warning:
 		line.Type = "warning"
+	case keyless(f.Err):
+		line.Type = "unverified"
 	}
 	at := ""
 	if f.Offset >= 0 {
@@ -84,16 +98,26 @@ func (a *app) printFinding(w io.Writer, f engine.Finding) {
 	fmt.Fprintln(w, safeLine(text))
 }
 
-func (a *app) printVerified(w io.Writer, r *engine.VerifyReport) {
+// keyless tells whether a finding says no more than that a root key is missing.
+func keyless(err error) bool {
+	return errors.Is(err, engine.ErrKeyInaccessible) || errors.Is(err, keyring.ErrRootNotPinned)
+}
+
+func (a *app) printVerified(w io.Writer, r *engine.VerifyReport, unverified int) {
 	if a.json {
 		a.writeJSON(w, struct {
-			Type     string `json:"type"`
-			Files    int    `json:"files"`
-			Bytes    int64  `json:"bytes"`
-			Faults   int    `json:"faults"`
-			Warnings int    `json:"warnings"`
-		}{"summary", r.Files, r.Bytes, r.Faults, r.Warnings})
+			Type       string `json:"type"`
+			Files      int    `json:"files"`
+			Bytes      int64  `json:"bytes"`
+			Faults     int    `json:"faults"`
+			Warnings   int    `json:"warnings"`
+			Unverified int    `json:"unverified"` // tables
+		}{"summary", r.Files, r.Bytes, r.Faults, r.Warnings, unverified})
 		return
 	}
-	fmt.Fprintf(w, "%s, %s: %s, %s\n", plural(r.Files, "file"), size(r.Bytes), plural(r.Faults, "fault"), plural(r.Warnings, "warning"))
+	fmt.Fprintf(w, "%s, %s: %s, %s", plural(r.Files, "file"), size(r.Bytes), plural(r.Faults, "fault"), plural(r.Warnings, "warning"))
+	if unverified > 0 {
+		fmt.Fprintf(w, ", %s not verified", plural(unverified, "table"))
+	}
+	fmt.Fprintln(w)
 }
