@@ -79,6 +79,7 @@ func (t *Table) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
 // a limit.
 type cursor struct {
 	opts ScanOptions
+	iter pebble.IterOptions // in here, for they would be allocated elsewhere
 
 	mu   sync.Mutex
 	it   *pebble.Iterator // nil once ended; guarded by mu
@@ -125,7 +126,8 @@ func (i *instance) newCursor(r pebble.Reader, opts ScanOptions) (*cursor, error)
 	if upper != nil && string(lower) >= string(upper) {
 		return c, nil
 	}
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	c.iter.LowerBound, c.iter.UpperBound = lower, upper
+	it, err := r.NewIter(&c.iter) // which copies them
 	if err != nil {
 		c.release()
 		return nil, i.result(err)

@@ -85,7 +85,7 @@ func (fs *FS) create(open func() (vfs.File, error), name string) (vfs.File, erro
 	if fs.Err() == nil {
 		f, err := open()
 		if err == nil {
-			return &file{File: f, fs: fs}, nil
+			return &file{File: f, fs: fs, made: fs.PathBase(name)}, nil
 		}
 		fs.Trip(err)
 	}
@@ -185,7 +185,8 @@ func (fs *FS) Unwrap() vfs.FS { return fs.FS }
 
 type file struct {
 	vfs.File
-	fs *FS
+	fs   *FS
+	made string // its name, where it is open for writing
 }
 
 func (f *file) Write(p []byte) (int, error) {
@@ -236,6 +237,17 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	return f.File.ReadAt(p, off)
+}
+
+// Stat does not fail for a file that is open for writing: of a log whose file it
+// has used again Pebble must know the size, or it ends the process.
+func (f *file) Stat() (vfs.FileInfo, error) {
+	fi, err := f.File.Stat()
+	if err == nil || f.made == "" {
+		return fi, err
+	}
+	f.fs.Trip(err)
+	return sinkInfo{&sink{fs: f.fs, name: f.made}}, nil
 }
 
 func (f *file) Close() error {

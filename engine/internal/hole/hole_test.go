@@ -54,6 +54,13 @@ func (f *brittleFile) Write(p []byte) (int, error) {
 
 func (f *brittleFile) Sync() error { return errors.Join(f.b.fail["sync"], f.File.Sync()) }
 
+func (f *brittleFile) Stat() (vfs.FileInfo, error) {
+	if err := f.b.fail["stat"]; err != nil {
+		return nil, err
+	}
+	return f.File.Stat()
+}
+
 func (f *brittleFile) Abort() error {
 	f.b.fail["aborted"] = errors.New("yes")
 	return f.File.Close()
@@ -84,6 +91,7 @@ func TestEachFailureTrips(t *testing.T) {
 		"sync":   func(t *testing.T, _ *FS, f vfs.File) error { return f.Sync() },
 		"link":   func(t *testing.T, fs *FS, _ vfs.File) error { return fs.Link("f", "g") },
 		"remove": func(t *testing.T, fs *FS, _ vfs.File) error { return fs.Remove("f") },
+		"stat":   func(t *testing.T, _ *FS, f vfs.File) error { _, err := f.Stat(); return err },
 		"list":   func(t *testing.T, fs *FS, _ vfs.File) error { _, err := fs.List(""); return err },
 	} {
 		t.Run(op, func(t *testing.T) {

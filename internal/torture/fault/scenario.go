@@ -26,6 +26,9 @@ func scenarios() []scenario {
 			t.write(table, 25)
 			t.call("flush", func() error { return t.s.Flush(table) })
 			t.write(table, 10)
+			// The next log is written over a former one.
+			t.call("flush", func() error { return t.s.Flush(table) })
+			t.write(table, 3)
 		}},
 		{"compaction", false, false, func(t *try) {
 			t.write(table, 10)
