@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/internal/torture/crashfs"
@@ -94,25 +96,36 @@ func (b *base) crash() error {
 	return t.e.Close()
 }
 
-// count runs a scenario without a fault: how many operations may fail.
-func (b *base) count(sc scenario, w way) (int, error) {
+// count runs a scenario without a fault: of what kinds the operations are that
+// may fail.
+func (b *base) count(sc scenario, w way) ([]crashfs.Kind, error) {
 	t := b.try(w, nil)
 	if err := t.prepare(sc); err != nil {
-		return 0, err
+		return nil, err
 	}
-	ops, reads := t.fs.Ops(), t.fs.Reads()
+	var mu sync.Mutex // Pebble's goroutines go on when the scenario has ended
+	var kinds []crashfs.Kind
+	t.fs.OnOp(func(_ int, op crashfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
+		kinds = append(kinds, op.Kind)
+	})
+	reads := t.fs.Reads()
 	sc.run(t)
-	ops, reads = t.fs.Ops()-ops, t.fs.Reads()-reads
+	reads = t.fs.Reads() - reads
+	t.fs.OnOp(nil)
 	if len(t.errs) > 0 {
-		return 0, verdict.New(verdict.FalseAlarm, "%v", errors.Join(t.errs...))
+		return nil, verdict.New(verdict.FalseAlarm, "%v", errors.Join(t.errs...))
 	}
 	if t.e.Store != nil {
 		if err := t.close(); err != nil {
-			return 0, verdict.New(verdict.FalseAlarm, "close: %v", err)
+			return nil, verdict.New(verdict.FalseAlarm, "close: %v", err)
 		}
 	}
 	if w.fault == crashfs.ReadEIO {
-		return reads, nil
+		return slices.Repeat([]crashfs.Kind{crashfs.OpRead}, reads), nil
 	}
-	return ops, nil
+	mu.Lock()
+	defer mu.Unlock()
+	return slices.Clone(kinds), nil
 }

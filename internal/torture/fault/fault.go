@@ -82,13 +82,13 @@ func (r Run) Do(ctx context.Context) (verdict.Counts, error) {
 		return fill(ctx, seed, 6, r.Lie)
 	}
 	bs := bases{seed: seed, lie: r.Lie}
-	total, err := bs.count(sc, w)
+	kinds, err := bs.count(sc, w)
 	if err != nil {
 		return verdict.Counts{Rounds: 1}, err
 	}
 	var strikes []strike
-	for at := 1; at <= total; at++ {
-		strikes = append(strikes, strike{sc, w, at, total})
+	for at := 1; at <= len(kinds); at++ {
+		strikes = append(strikes, strike{sc, w, at, len(kinds)})
 	}
 	return bs.strike(ctx, strikes)
 }
@@ -105,21 +105,25 @@ func (r Run) short(ctx context.Context) (verdict.Counts, error) {
 	var strikes []strike
 	for _, n := range cases[:min(r.Few, len(cases))] {
 		sc, w := scenarios()[n/len(ways())], ways()[n%len(ways())]
-		total, err := bs.count(sc, w)
+		kinds, err := bs.count(sc, w)
 		if err != nil {
 			return verdict.Counts{Rounds: 1}, err
 		}
-		strikes = append(strikes, strike{sc, w, 1 + rng.IntN(total), total})
+		at := rng.IntN(len(kinds))
+		for tries := 0; tries < 100 && !w.fault.Hits(kinds[at]); tries++ {
+			at = rng.IntN(len(kinds))
+		}
+		strikes = append(strikes, strike{sc, w, 1 + at, len(kinds)})
 	}
 	// What fails late in an opening meets the compaction that recovery has begun
 	// beside it: a race, which takes as many tries to be seen.
 	sc, w := recovery, way{fault: crashfs.EIO}
-	total, err := bs.count(sc, w)
+	kinds, err := bs.count(sc, w)
 	if err != nil {
 		return verdict.Counts{Rounds: 1}, err
 	}
 	for range r.Few {
-		strikes = append(strikes, strike{sc, w, total - rng.IntN(total/3), total})
+		strikes = append(strikes, strike{sc, w, len(kinds) - rng.IntN(len(kinds)/3), len(kinds)})
 	}
 	return bs.strike(ctx, strikes)
 }
@@ -131,13 +135,13 @@ type strike struct {
 	at, total int
 }
 
-// bases are the disks that a round's scenarios begin with, and how many of their
+// bases are the disks that a round's scenarios begin with, and which of their
 // operations may fail. Each is made when it is needed.
 type bases struct {
 	seed          uint64
 	lie           func(work.Subject) work.Subject
 	closed, crash *base
-	counts        map[string]int
+	kinds         map[string][]crashfs.Kind
 }
 
 // of is the disk that a scenario begins with.
@@ -160,28 +164,28 @@ func (bs *bases) of(sc scenario) (*base, error) {
 	return made, nil
 }
 
-// count is how many operations of a scenario may fail in that way.
-func (bs *bases) count(sc scenario, w way) (int, error) {
+// count tells the kinds of a scenario's operations that may fail in that way.
+func (bs *bases) count(sc scenario, w way) ([]crashfs.Kind, error) {
 	what := sc.name
 	if w.fault == crashfs.ReadEIO {
 		what += ", reads"
 	}
-	if n, ok := bs.counts[what]; ok {
-		return n, nil
+	if kinds, ok := bs.kinds[what]; ok {
+		return kinds, nil
 	}
 	b, err := bs.of(sc)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	n, err := b.count(sc, w)
+	kinds, err := b.count(sc, w)
 	if err != nil {
-		return 0, verdict.In(err, "fault, %s, no fault yet", sc.name)
+		return nil, verdict.In(err, "fault, %s, no fault yet", sc.name)
 	}
-	if bs.counts == nil {
-		bs.counts = make(map[string]int)
+	if bs.kinds == nil {
+		bs.kinds = make(map[string][]crashfs.Kind)
 	}
-	bs.counts[what] = n
-	return n, nil
+	bs.kinds[what] = kinds
+	return kinds, nil
 }
 
 // strike strikes, four at a time, until one finds a violation.
