@@ -31,8 +31,8 @@ type Run struct {
 	Seed  uint64
 	Round int
 	// Few, if not 0, makes the round a short one: that many of the scenarios and
-	// ways, each at one operation that is drawn, and as many times something
-	// fails late in a recovery; every third fills the disk.
+	// ways, each at one operation that is drawn, each read of a fill, and as many
+	// times something late in a recovery; every third fills the disk.
 	Few int
 	// Lie, if not nil, is what a test plants between the harness and the store.
 	Lie func(work.Subject) work.Subject
@@ -115,11 +115,19 @@ func (r Run) short(ctx context.Context) (verdict.Counts, error) {
 		}
 		strikes = append(strikes, strike{sc, w, 1 + at, len(kinds)})
 	}
-	// What fails late in an opening meets the compaction that recovery has begun
-	// beside it: a race, which takes as many tries to be seen.
-	sc, w := recovery, way{fault: crashfs.EIO}
+	// A read that fails while a log changes places is one of a few dozen.
+	sc, w := filling, way{fault: crashfs.ReadEIO}
 	kinds, err := bs.count(sc, w)
 	if err != nil {
+		return verdict.Counts{Rounds: 1}, err
+	}
+	for at := range kinds {
+		strikes = append(strikes, strike{sc, w, 1 + at, len(kinds)})
+	}
+	// What fails late in an opening meets the compaction that recovery has begun
+	// beside it: a race, which takes as many tries to be seen.
+	sc, w = recovery, way{fault: crashfs.EIO}
+	if kinds, err = bs.count(sc, w); err != nil {
 		return verdict.Counts{Rounds: 1}, err
 	}
 	for range r.Few {

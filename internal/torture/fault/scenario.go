@@ -13,6 +13,15 @@ type scenario struct {
 	run     func(t *try)
 }
 
+var filling = scenario{"fill", false, false, func(t *try) {
+	t.write(table, 25)
+	t.call("flush", func() error { return t.s.Flush(table) })
+	t.write(table, 10)
+	// The next log is written over a former one.
+	t.call("flush", func() error { return t.s.Flush(table) })
+	t.write(table, 3)
+}}
+
 var recovery = scenario{"recovery", true, true, func(t *try) {
 	if t.open() == nil {
 		t.call("read", func() error { _, err := t.e.Contents(table); return err })
@@ -22,14 +31,7 @@ var recovery = scenario{"recovery", true, true, func(t *try) {
 
 func scenarios() []scenario {
 	return []scenario{
-		{"fill", false, false, func(t *try) {
-			t.write(table, 25)
-			t.call("flush", func() error { return t.s.Flush(table) })
-			t.write(table, 10)
-			// The next log is written over a former one.
-			t.call("flush", func() error { return t.s.Flush(table) })
-			t.write(table, 3)
-		}},
+		filling,
 		{"compaction", false, false, func(t *try) {
 			t.write(table, 10)
 			t.call("flush", func() error { return t.s.Flush(table) })
