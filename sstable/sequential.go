@@ -10,8 +10,9 @@ import "sync"
 // no opening at all.
 //
 // A caller that goes from one run on to the next is taken at its word: the one
-// behind that is loaded and opened by another goroutine meanwhile. That costs a copy more; where another core is idle it
-// takes the file and the cipher out of the caller's way.
+// behind that is loaded and opened by another goroutine meanwhile. That costs a
+// copy more; where another core is idle it takes the file and the cipher out of
+// the caller's way.
 //
 // A ReadAt elsewhere is exact, as of the Reader's own. Where the next one goes
 // on from it, the run is loaded there.

@@ -68,14 +68,16 @@ type Machine struct {
 
 // Settings are those that hold for the whole run.
 type Settings struct {
-	Rows       int     `json:"rows"`  // of a loaded table, at the main value size
-	Value      string  `json:"value"` // main value size, as in --value
-	Data       int64   `json:"data"`  // bytes of such a table's rows
-	Rounds     int     `json:"rounds"`
-	Cache      int64   `json:"cache"` // bytes, each system
-	Seed       uint64  `json:"seed"`
-	Durable    string  `json:"durable"`    // how durable writes are, in words
-	MaxSeconds float64 `json:"maxSeconds"` // of a turn's measured part; a slower system is stopped there, and after two such turns has no more of the workload
+	Rows    int    `json:"rows"`  // of a loaded table, at the main value size
+	Value   string `json:"value"` // main value size, as in --value
+	Data    int64  `json:"data"`  // bytes of such a table's rows
+	Rounds  int    `json:"rounds"`
+	Cache   int64  `json:"cache"` // bytes, each system
+	Seed    uint64 `json:"seed"`
+	Durable string `json:"durable"` // how durable writes are, in words
+	// MaxSeconds bounds a turn's measured part; a slower system is stopped there,
+	// and after two such turns has no more of the workload.
+	MaxSeconds float64 `json:"maxSeconds"`
 }
 
 // A System is a store that took part.

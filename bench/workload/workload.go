@@ -42,7 +42,7 @@ type Workload struct {
 	Mix    *Mix
 	Sweep  Sweep
 	Call   Call
-	Rows   float64 // operations of Mix and Sweep, as a share of the plan's rows; a turn is to last a second
+	Rows   float64 // operations of Mix and Sweep, as a share of the plan's rows
 	Events Event
 	Trace  bool // keeps throughput over time
 }

@@ -80,7 +80,7 @@ that are made from then on.`,
 				if err := t.RotateRoot(ctx, root); err != nil {
 					return err
 				}
-				if first := roots.named[0]; root.URI() != first.URI() {
+				if first := roots.named[0]; moves && root.URI() != first.URI() {
 					a.note("%s has the root key %s: from now on name it too, as in --key %s,%s", t.Name(), root.URI(), first.name, to)
 				}
 				return nil

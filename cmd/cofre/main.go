@@ -6,8 +6,8 @@
 //	cofre verify --store ./demo
 //
 // Every verb is listed by "cofre help", and "cofre help VERB" says all of one.
-// "cofre help keys", "cofre help json" and "cofre help exit-codes"
-// hold for all of them.
+// "cofre help keys", "cofre help json" and "cofre help exit-codes" hold for all
+// of them.
 //
 // # Root keys
 //

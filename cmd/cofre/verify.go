@@ -38,7 +38,7 @@ said to be so: if nothing else is wrong, the exit code is 5.`,
 			unverified := 0
 			err := a.withStore(ctx, engine.ReadOnly, func(s *engine.Store, _ *rootKeys) (err error) {
 				report, err = s.Verify(ctx, func(f engine.Finding) {
-					if keyless(f.Err) {
+					if keyless(f) {
 						unverified++
 					}
 					a.printFinding(out, f)
@@ -79,7 +79,7 @@ func (a *app) printFinding(w io.Writer, f engine.Finding) {
 	switch {
 	case f.Warning:
 		line.Type = "warning"
-	case keyless(f.Err):
+	case keyless(f):
 		line.Type = "unverified"
 	}
 	at := ""
@@ -99,8 +99,8 @@ func (a *app) printFinding(w io.Writer, f engine.Finding) {
 }
 
 // keyless tells whether a finding says no more than that a root key is missing.
-func keyless(err error) bool {
-	return errors.Is(err, engine.ErrKeyInaccessible) || errors.Is(err, keyring.ErrRootNotPinned)
+func keyless(f engine.Finding) bool {
+	return !f.Warning && (errors.Is(f.Err, engine.ErrKeyInaccessible) || errors.Is(f.Err, keyring.ErrRootNotPinned))
 }
 
 func (a *app) printVerified(w io.Writer, r *engine.VerifyReport, unverified int) {

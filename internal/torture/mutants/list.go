@@ -91,7 +91,7 @@ func mutants() []mutant {
 		one("a full disk is waited for without end", "engine/internal/diskfull/diskfull.go",
 			"case !time.Now().Before(until):", "case !time.Now().Before(until) && fs.opts.OnFull == nil:"),
 		one("a file that cannot be made is a sink, and nobody is told", "engine/internal/hole/hole.go",
-			"return &file{File: f, fs: fs, made: fs.PathBase(name)}, nil\n\t\t}\n\t\tfs.Trip(err)\n\t}\n\treturn &sink", "return &file{File: f, fs: fs}, nil\n\t\t}\n\t}\n\treturn &sink"),
+			"return &file{File: f, fs: fs, made: fs.PathBase(name)}, nil\n\t\t}\n\t\tfs.Trip(err)\n\t}\n\treturn &sink", "return &file{File: f, fs: fs, made: fs.PathBase(name)}, nil\n\t\t}\n\t}\n\treturn &sink"),
 		one("a failed sync does not trip the hole", "engine/internal/hole/hole.go",
 			"func (f *file) SyncData() error { return f.fs.mutate(f.File.SyncData) }", "func (f *file) SyncData() error { _ = f.File.SyncData(); return nil }"),
 		one("the hole is not looked at before an answer", "engine/instance.go",
