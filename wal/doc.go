@@ -41,7 +41,8 @@
 //	  0    8  time, nanoseconds since 1970, never less than the frame's before
 //	  8    8  durable: how many frames were known to be synced when this one
 //	          was sealed, at most its index
-//	 16    1  flags: bit 0, the data is S2-compressed; the others are 0
+//	 16    1  flags: bit 0, the data is S2-compressed; bits 1 and 2, below;
+//	          the others are 0
 //	 17    4  length of the note, m
 //	 21    m  note, opaque to this package
 //	21+m      data, to the end of the payload
@@ -51,6 +52,18 @@
 //	  2    8  Pebble's format version
 //	 10   32  previous segment: number (8), file id (16), final frames (8)
 //	 42   32  MANIFEST: number (8), file id (16), durable frames (8)
+//
+//	data of a frame with flag bit 1, which names the next key: 154 bytes, no note
+//	  0   16  what the key was made for, in place of a file's id
+//	 16    4  table-key version
+//	 20   60  wrapped data key
+//	 80   74  FLOE header under that key, of the same additional data
+//
+// A frame with flag bit 2 is empty; the frames behind it are sealed under the
+// frame key of the key that was named last. Both frames are under the former
+// key, and the first is synced before the second is written, the second before
+// any behind it: so a log goes on under a new table key (or another root key's)
+// from one frame to the next, and who holds the old one alone reads no further.
 //
 // A segment that does not exist is 32 zero bytes. The segment tag is random to
 // all who lack the key, and another one in every file; it only marks where a

@@ -15,7 +15,10 @@ const (
 	payloadHeaderLen = 8 + 8 + 1 + 4
 	minFrameLen      = frameOverhead + payloadHeaderLen
 
-	flagS2 = 1
+	flagS2      = 1
+	flagNextKey = 2 // the data names the key of the frames behind flagSwitch
+	flagSwitch  = 4 // the frames behind this one are under that key
+	knownFlags  = flagS2 | flagNextKey | flagSwitch
 
 	purposeFrame = "WAL_FRAME:"
 	purposeTag   = "WAL_SEGMENT_TAG:"
@@ -29,6 +32,8 @@ type Frame struct {
 	Durable uint64    // frames known to be synced at that time
 	Note    []byte
 	Data    []byte
+
+	keyed bool // it changes the key: no caller sees it
 }
 
 func appendFrameHeader(b []byte, tag [segmentTagLen]byte, index uint64, payloadLen int) []byte {
@@ -70,11 +75,23 @@ func parsePayload(b []byte, index uint64) (p payload, wrong string) {
 	switch {
 	case p.durable > index:
 		return p, "more frames are durable than there are"
-	case p.flags&^flagS2 != 0:
+	case p.flags&^knownFlags != 0:
 		return p, "unknown flags"
 	case uint64(noteLen) > uint64(len(b)):
 		return p, "the note is longer than the payload"
 	}
 	p.note, p.data = b[:noteLen:noteLen], b[noteLen:]
-	return p, ""
+	switch p.flags &^ flagS2 {
+	case 0:
+		return p, ""
+	case flagNextKey:
+		if p.flags == flagNextKey && noteLen == 0 && len(p.data) == nextKeyLen {
+			return p, ""
+		}
+	case flagSwitch:
+		if p.flags == flagSwitch && len(b) == 0 {
+			return p, ""
+		}
+	}
+	return p, "a change of the key that no writer makes"
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/internal/aead"
+	"github.com/cofredb/cofre/keyring"
 )
 
 // MaxPayload bounds the payload of a frame, in bytes: note, data, and the 21
@@ -33,6 +34,9 @@ type Options struct {
 // ReaderOptions tell a Reader what is known of the file.
 type ReaderOptions struct {
 	Options
+	// Key unwraps a data key that a frame names, as [Writer.Rekey] writes it. nil
+	// is for files whose key does not change: such a frame is corruption there.
+	Key func(id keyring.ID, version uint32, wrapped []byte) (*keyring.Secret, error)
 	// Limit is how many bytes of the file a live Writer has committed, as
 	// Writer.Committed tells; 0 is none. The log ends there, whatever the
 	// file's size is, and every frame before it must open.

@@ -22,7 +22,11 @@ type Reader struct {
 	opts   ReaderOptions
 	tag    [segmentTagLen]byte
 	sealer aead.Sealer
+	aad    []byte // of the header: keys that follow are bound to it too
 	past   Past
+
+	following aead.Sealer // named by a frame, not yet in use
+	rekeyed   []KeyUse
 
 	pos   int64  // of the next frame
 	index uint64 // of the next frame
@@ -62,7 +66,7 @@ func NewReader(f ReadFile, physicalSize int64, h *keyring.Header, key *keyring.S
 		return nil, err
 	}
 	defer msg.Wipe()
-	r := &Reader{f: f, opts: opts, win: window{f: f, size: physicalSize}, pos: keyring.HeaderLen}
+	r := &Reader{f: f, opts: opts, win: window{f: f, size: physicalSize}, pos: keyring.HeaderLen, aad: h.Identity.AAD()}
 	if opts.Limit != 0 {
 		r.win.size = opts.Limit // the file may have grown since it was measured
 	}
@@ -100,6 +104,9 @@ func (r *Reader) Next() (Frame, error) {
 	}
 	r.rest = nil
 	fr, err := r.next()
+	for err == nil && fr.keyed { // it is ours, and not the caller's
+		fr, err = r.next()
+	}
 	r.err = err
 	return fr, err
 }
@@ -146,9 +153,16 @@ func (r *Reader) next() (Frame, error) {
 	if wrong != "" {
 		return Frame{}, r.corrupt(corrupt.ErrFormat, r.pos, "frame %d: %s", c.index, wrong)
 	}
+	keyed := p.flags&(flagNextKey|flagSwitch) != 0
+	if keyed {
+		if err := r.changeKey(p); err != nil {
+			return Frame{}, err
+		}
+	}
 	r.pos, r.last = c.end, p.time
 	r.index++
 	return Frame{
+		keyed:   keyed,
 		Index:   c.index,
 		Time:    time.Unix(0, p.time).UTC(),
 		Durable: p.durable,
@@ -234,6 +248,10 @@ func (r *Reader) open(off, most int64) (c candidate, err error) {
 		r.plain = make([]byte, 0, max(int(n), 2*cap(r.plain)))
 	}
 	c.payload, err = r.sealer.Open(r.plain[:0], sealed[frameHeaderLen:], sealed[:frameHeaderLen])
+	if err != nil && r.following != nil && c.index > r.index {
+		// The search for later frames meets some behind the change of the key.
+		c.payload, err = r.following.Open(r.plain[:0], sealed[frameHeaderLen:], sealed[:frameHeaderLen])
+	}
 	return c, err
 }
 
@@ -266,7 +284,7 @@ func (r *Reader) Close() error {
 		return nil
 	}
 	f := r.f
-	r.f, r.win, r.rest, r.unpacked, r.sealer = nil, window{}, nil, nil, nil
+	r.f, r.win, r.rest, r.unpacked, r.sealer, r.following = nil, window{}, nil, nil, nil, nil
 	clear(r.plain[:cap(r.plain)])
 	r.plain = nil
 	r.err = fmt.Errorf("wal: %s: %w", r.opts.Path, fs.ErrClosed)

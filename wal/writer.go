@@ -28,6 +28,7 @@ type Writer struct {
 	path     string
 	now      func() time.Time
 	compress bool
+	suite    aead.Suite
 	tag      [segmentTagLen]byte
 	sealer   aead.Sealer
 
@@ -83,7 +84,7 @@ func NewWriter(f AppendFile, id keyring.Identity, key *keyring.DataKey, past Pas
 		return nil, err
 	}
 	defer msg.Wipe()
-	w := &Writer{f: f, id: id, path: opts.Path, now: opts.Now, compress: opts.Compress}
+	w := &Writer{f: f, id: id, path: opts.Path, now: opts.Now, compress: opts.Compress, suite: opts.Suite}
 	if w.now == nil {
 		w.now = time.Now
 	}
@@ -125,25 +126,36 @@ func (w *Writer) Write(p []byte) (int, error) { return w.WriteNote(nil, p) }
 func (w *Writer) WriteNote(note, p []byte) (int, error) {
 	w.writing.Lock()
 	defer w.writing.Unlock()
+	if len(note) > MaxPayload || len(p) > MaxPayload || payloadHeaderLen+len(note)+len(p) > MaxPayload {
+		return 0, ErrTooLarge
+	}
+	if err := w.append(0, note, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// append writes a frame, unless it is empty; w.writing is held.
+func (w *Writer) append(flags uint8, note, data []byte) error {
 	w.mu.Lock()
 	err, index, durable := w.err, w.frames, w.durable
 	w.mu.Unlock()
-	switch {
-	case err != nil:
-		return 0, err
-	case len(note)+len(p) == 0:
-		return 0, nil
-	case len(note) > MaxPayload || len(p) > MaxPayload || payloadHeaderLen+len(note)+len(p) > MaxPayload:
-		return 0, ErrTooLarge
+	if err != nil || len(note)+len(data) == 0 && flags == 0 {
+		return err
 	}
-	w.fill(note, p, durable, w.compress)
+	w.fill(note, data, durable, w.compress && flags == 0)
+	w.plain[16] |= flags
 	if err := w.seal(index); err != nil {
-		return 0, w.fail("sealing", index, err)
+		return w.fail("sealing", index, err)
 	}
-	if err := w.flush(int64(len(p))); err != nil {
-		return 0, w.fail("writing", index, err)
+	size := int64(len(data))
+	if flags != 0 {
+		size = 0 // no caller's data
 	}
-	return len(p), nil
+	if err := w.flush(size); err != nil {
+		return w.fail("writing", index, err)
+	}
+	return nil
 }
 
 // fill builds the payload in w.plain.
