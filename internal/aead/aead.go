@@ -61,15 +61,21 @@ func (s Suite) New(key []byte) (Sealer, error) {
 	if len(key) != secret.Size {
 		return nil, errors.New("aead: the key is not 256 bits long")
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	gcm, err := cipher.NewGCMWithRandomNonce(block)
+	var gcm cipher.AEAD
+	var err error
+	secret.Scope(func() { gcm, err = newGCM(key) }) // the key schedule lives as long as gcm
 	if err != nil {
 		return nil, err
 	}
 	return &sealer{gcm: gcm}, nil
+}
+
+func newGCM(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
 type sealer struct {
@@ -81,11 +87,11 @@ func (s *sealer) Seal(dst, plaintext, additional []byte) ([]byte, error) {
 	if s.seals.Add(1) > MaxSeals {
 		return dst, ErrExhausted
 	}
-	return s.gcm.Seal(dst, nil, plaintext, additional), nil
+	return seal(s.gcm, dst, plaintext, additional), nil
 }
 
 func (s *sealer) Open(dst, sealed, additional []byte) ([]byte, error) {
-	out, err := s.gcm.Open(dst, nil, sealed, additional)
+	out, err := open(s.gcm, dst, sealed, additional)
 	if err != nil {
 		return dst, ErrOpen
 	}

@@ -17,11 +17,12 @@ import (
 )
 
 // Bytes derives n bytes from key.
-func Bytes(key *secret.Key, label string, context []byte, n int) ([]byte, error) {
+func Bytes(key *secret.Key, label string, context []byte, n int) (out []byte, err error) {
 	var w codec.Writer
 	w.Str(label)
 	w.Raw(context)
-	return hkdf.Expand(sha512.New384, key.Expose(), string(w.B), n)
+	secret.Scope(func() { out, err = hkdf.Expand(sha512.New384, key.Expose(), string(w.B), n) })
+	return out, err
 }
 
 // Sealer derives a key and makes its cipher.

@@ -143,14 +143,15 @@ func start(p Params, key *secret.Key, aad, iv []byte) (*Message, []byte, error) 
 }
 
 // kdf is FLOE_KDF.
-func (m *Message) kdf(key []byte, purpose string, n int) ([]byte, error) {
+func (m *Message) kdf(key []byte, purpose string, n int) (out []byte, err error) {
 	enc := m.p.encode()
 	info := make([]byte, 0, paramsLen+ivLen+len(purpose)+len(m.aad))
 	info = append(info, enc[:]...)
 	info = append(info, m.iv[:]...)
 	info = append(info, purpose...)
 	info = append(info, m.aad...)
-	return hkdf.Expand(sha512.New384, key, string(info), n)
+	secret.Scope(func() { out, err = hkdf.Expand(sha512.New384, key, string(info), n) })
+	return out, err
 }
 
 // Derive returns the Sealer of a key with a purpose of the caller's, derived

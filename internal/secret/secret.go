@@ -6,7 +6,8 @@
 // place that handles raw keys.
 //
 // Zeroing is best effort. Go may have copied the bytes before (stack growth,
-// a cipher's key schedule); the threat model says what a plain build leaves.
+// a cipher's key schedule); the threat model says what a plain build leaves. A
+// build with GOEXPERIMENT=runtimesecret erases such copies, by [Scope].
 package secret
 
 import (
@@ -34,7 +35,10 @@ type Key struct {
 	wiped bool
 }
 
-func newKey() *Key { return &Key{b: new(new([Size]byte))} }
+func newKey() (k *Key) {
+	Scope(func() { k = &Key{b: new(new([Size]byte))} })
+	return k
+}
 
 // New copies b, which must be [Size] bytes long, and leaves b to its owner.
 func New(b []byte) (*Key, error) {
@@ -42,7 +46,7 @@ func New(b []byte) (*Key, error) {
 		return nil, fmt.Errorf("secret: a key is %d bytes long, not %d", Size, len(b))
 	}
 	k := newKey()
-	copy(k.Expose(), b)
+	Scope(func() { copy(k.Expose(), b) })
 	return k, nil
 }
 
@@ -57,7 +61,7 @@ func Take(b []byte) (*Key, error) {
 // (crypto/rand, SP 800-90A in FIPS mode).
 func Random() *Key {
 	k := newKey()
-	rand.Read(k.Expose()) // never fails: crypto/rand ends the process instead
+	Scope(func() { rand.Read(k.Expose()) }) // never fails: crypto/rand ends the process instead
 	return k
 }
 
@@ -82,12 +86,15 @@ func (k *Key) Wipe() {
 func (k *Key) Wiped() bool { return k == nil || k.wiped || k.b == nil }
 
 // Equal compares two keys in constant time.
-func (k *Key) Equal(o *Key) bool { return subtle.ConstantTimeCompare(k.Expose(), o.Expose()) == 1 }
+func (k *Key) Equal(o *Key) (equal bool) {
+	Scope(func() { equal = subtle.ConstantTimeCompare(k.Expose(), o.Expose()) == 1 })
+	return equal
+}
 
 // Clone returns a copy with a life of its own.
 func (k *Key) Clone() *Key {
 	c := newKey()
-	copy(c.Expose(), k.Expose())
+	Scope(func() { copy(c.Expose(), k.Expose()) })
 	c.wiped = k.Wiped()
 	return c
 }
