@@ -17,7 +17,7 @@ import (
 const (
 	labelDataKey    = "cofre/v1/data-key"    // wraps a data key; context: file id
 	labelOlderKey   = "cofre/v1/older-key"   // wraps an older version; context: its number
-	labelOverlay    = "cofre/v1/overlay"     // seals a data-key overlay (reserved)
+	labelOverlay    = "cofre/v1/overlay"     // seals a data-key overlay; context: salt
 	labelMetadata   = "cofre/v1/metadata"    // seals metadata; context: salt
 	labelEntryMAC   = "cofre/v1/entry-mac"   // authenticates a key's entry
 	labelList       = "cofre/v1/list"        // seals the list of tables; context: salt
@@ -99,21 +99,28 @@ func dataKeyAAD(store, table, file ID, version uint32) []byte {
 	return w.B
 }
 
-// wrapDataKey seals the data key of a file. The wrapping key is derived for
-// that file alone and so seals once.
+// wrapDataKey makes and seals the data key of a file. The wrapping key is
+// derived for that file and version alone, and so seals once or, where an overlay
+// is made again after a crash, a few times.
 func wrapDataKey(suite aead.Suite, key *Secret, store, table, file ID, version uint32) (*DataKey, error) {
-	s, err := derive.Sealer(suite, key, labelDataKey, file[:])
-	if err != nil {
-		return nil, err
-	}
 	dk := &DataKey{Key: RandomSecret(), Version: version}
-	sealed, err := s.Seal(nil, dk.Key.Expose(), dataKeyAAD(store, table, file, version))
-	if err != nil {
+	var err error
+	if dk.Wrapped, err = rewrapDataKey(suite, key, dk.Key, store, table, file, version); err != nil {
 		dk.Key.Wipe()
 		return nil, err
 	}
-	copy(dk.Wrapped[:], sealed)
 	return dk, nil
+}
+
+// rewrapDataKey seals the data key of a file that exists under another version.
+func rewrapDataKey(suite aead.Suite, key, dataKey *Secret, store, table, file ID, version uint32) (wrapped [WrappedKeyLen]byte, err error) {
+	s, err := derive.Sealer(suite, key, labelDataKey, file[:])
+	if err != nil {
+		return wrapped, err
+	}
+	sealed, err := s.Seal(nil, dataKey.Expose(), dataKeyAAD(store, table, file, version))
+	copy(wrapped[:], sealed)
+	return wrapped, err
 }
 
 // unwrapDataKey opens what wrapDataKey sealed.

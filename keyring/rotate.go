@@ -18,6 +18,7 @@ type Rotation struct {
 	key   *Secret            // that version; one of keys
 	wraps []wrap             // of it
 	add   bool               // it is a new version
+	roots []string           // that wrap it, once it is committed
 }
 
 // PrepareRoot has root, which must be pinned, wrap the table's key. It makes one
@@ -133,11 +134,20 @@ func (r *Rotation) Commit(ctx context.Context, live *TableKeys) error {
 		s.tables[i].entry = made
 		return err
 	})
-	if err == nil && live != nil {
-		live.adopt(r.ec.Version, r.key, made.roots())
+	if err == nil {
+		r.roots = made.roots()
+		if live != nil {
+			r.Adopt(live)
+		}
 	}
 	return err
 }
+
+// Adopt tells keys that are in use of a rotation that was committed.
+func (r *Rotation) Adopt(keys *TableKeys) { keys.adopt(r.ec.Version, r.key, r.roots) }
+
+// Adds tells whether the rotation makes a new version of the table's key.
+func (r *Rotation) Adds() bool { return r.add }
 
 // Wipe forgets the keys that the rotation holds.
 func (r *Rotation) Wipe() { wipeAll(r.keys) }

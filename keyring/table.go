@@ -185,10 +185,41 @@ func (k *Keyring) openRow(ctx context.Context, id ID) (*tableRow, map[uint32]*Se
 }
 
 func (k *Keyring) tableKeys(row *tableRow, keys map[uint32]*Secret, metadata []byte) *TableKeys {
+	open := &openKeys{keys: keys, metadata: metadata, retired: make(map[uint32]bool)}
+	for _, v := range row.entry.versions {
+		if v.state == versionRetired {
+			open.retired[v.number] = true
+		}
+	}
 	return &TableKeys{
 		suite: k.opts.Suite, store: k.storeID, id: row.id, name: row.name, incarnation: row.incarnation,
-		version: row.entry.newest().number, roots: row.entry.roots(), open: &openKeys{keys, metadata},
+		version: row.entry.newest().number, roots: row.entry.roots(), open: open,
 	}
+}
+
+// Metadata opens the metadata that the keyring has now for the table of tk, which
+// must hold its newest version: else the error wraps ErrVersionUnknown. No key
+// service is called.
+func (k *Keyring) Metadata(tk *TableKeys) ([]byte, error) {
+	key, version := tk.newest()
+	if key == nil {
+		return nil, ErrKeysWiped
+	}
+	defer key.Wipe()
+	s := k.cur.Load()
+	i, ok := s.find(tk.id)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", ErrTableUnknown, tk.id)
+	}
+	e := s.tables[i].entry
+	if n := e.newest().number; n != version {
+		return nil, fmt.Errorf("%w: table %s is at version %d, the keys at %d", ErrVersionUnknown, tk.id, n, version)
+	}
+	b, err := openSalted(k.opts.Suite, key, labelMetadata, e.metadata, metadataAAD(k.storeID, tk.id))
+	if err != nil {
+		return nil, fmt.Errorf("%w: not the key of table %s", ErrWrongContext, tk.id)
+	}
+	return b, nil
 }
 
 // SetMetadata seals new metadata under the table key, and authenticates the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 
@@ -34,6 +35,8 @@ type TableKeys struct {
 type openKeys struct {
 	keys     map[uint32]*Secret
 	metadata []byte
+	retired  map[uint32]bool // versions that are gone
+	overlay  *Overlay        // nil if there is none
 }
 
 // ID is the table's id, zero for the store's own keys.
@@ -69,6 +72,37 @@ func (t *TableKeys) Metadata() []byte {
 	return bytes.Clone(t.open.metadata)
 }
 
+// Clone returns a copy that lives on its own; the caller wipes it.
+func (t *TableKeys) Clone() *TableKeys {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	c := &TableKeys{
+		suite: t.suite, store: t.store, id: t.id, name: t.name, incarnation: t.incarnation,
+		version: t.version, roots: slices.Clone(t.roots),
+	}
+	if t.open == nil {
+		return c
+	}
+	c.open = &openKeys{
+		keys: make(map[uint32]*Secret, len(t.open.keys)), metadata: bytes.Clone(t.open.metadata),
+		retired: maps.Clone(t.open.retired), overlay: t.open.overlay,
+	}
+	for v, key := range t.open.keys {
+		c.open.keys[v] = key.Clone()
+	}
+	return c
+}
+
+// Overlay is the overlay in use, or nil.
+func (t *TableKeys) Overlay() *Overlay {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.open == nil {
+		return nil
+	}
+	return t.open.overlay
+}
+
 // Wipe zeroes the keys and drops the metadata. What is asked of t afterwards
 // fails with ErrKeysWiped. It is idempotent.
 func (t *TableKeys) Wipe() {
@@ -99,6 +133,19 @@ func (t *TableKeys) DataKey(file ID, version uint32, wrapped []byte) (*Secret, e
 	if t.open == nil {
 		return nil, ErrKeysWiped
 	}
+	return t.dataKey(file, version, wrapped)
+}
+
+// dataKey is DataKey with t.mu held.
+func (t *TableKeys) dataKey(file ID, version uint32, wrapped []byte) (*Secret, error) {
+	if t.open.overlay.Has(file) {
+		return t.overlaid(file, version, wrapped)
+	}
+	return t.headerKey(file, version, wrapped)
+}
+
+// headerKey unwraps the data key of a file from its own header; t.mu is held.
+func (t *TableKeys) headerKey(file ID, version uint32, wrapped []byte) (*Secret, error) {
 	key, ok := t.open.keys[version]
 	if !ok {
 		return nil, corrupt.New(ErrVersionUnknown, "", identityLen, "table %s has no key version %d", t.id, version)
