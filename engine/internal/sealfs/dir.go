@@ -40,11 +40,19 @@ type expectation struct {
 type dir struct {
 	path string
 
+	// placing is held for writing while a table's file is replaced by one that is
+	// sealed anew; for reading by those to whom file and map must agree. It is
+	// taken before mu.
+	placing sync.RWMutex
+
 	mu      sync.Mutex // guards all below
 	files   map[fileKey]fileEntry
 	pending []fileEntry // finished since the last MANIFEST frame
 	gone    []fileKey   // removed since then
-	markers map[string]marker
+	// replacing are files that may take the place of those in the map: a note has
+	// said so, or will.
+	replacing map[fileKey]fileEntry
+	markers   map[string]marker
 	// moved is the MANIFEST of a marker whose directory entry is not synced
 	// yet, named the last whose marker is: the one that logs may name.
 	moved *wal.Segment
@@ -69,6 +77,7 @@ func newDir(path string) *dir {
 	return &dir{
 		path:      path,
 		files:     make(map[fileKey]fileEntry),
+		replacing: make(map[fileKey]fileEntry),
 		markers:   make(map[string]marker),
 		logs:      make(map[uint64]End),
 		manifests: make(map[uint64]End),
@@ -154,16 +163,21 @@ func (d *dir) ends(c class) map[uint64]End {
 
 // A note rides on every frame of a MANIFEST:
 //
-//	flags (1)   bit 0: the entries are the whole map; bit 1: some are gone
+//	flags (1)   bit 0: the entries are the whole map; bit 1: some are gone;
+//	            bit 2: some may be replaced
 //	count (4)   then count × { number (8) kind (1) file id (16) length (8) }
 //	log (32)    number (8) file id (16) durable frames (8) of the current log
 //	count (4)   if bit 1 is set; then count × { number (8) kind (1) }: removed,
 //	            after the entries have been added
+//	count (4)   if bit 2 is set; then count × { number (8) kind (1) file id (16)
+//	            length (8) }: what may have taken the place of a file of the map,
+//	            until a later entry of that number
 type note struct {
-	whole   bool
-	entries []fileEntry
-	log     wal.Segment
-	gone    []fileKey
+	whole     bool
+	entries   []fileEntry
+	log       wal.Segment
+	gone      []fileKey
+	replacing []fileEntry
 }
 
 const (
@@ -171,6 +185,7 @@ const (
 	noteGoneLen  = 8 + 1
 	noteWhole    = 1
 	noteGone     = 2
+	noteReplaced = 4
 )
 
 func (n *note) encode() []byte {
@@ -182,14 +197,11 @@ func (n *note) encode() []byte {
 	if len(n.gone) > 0 {
 		flags |= noteGone
 	}
-	w.U8(flags)
-	w.U32(uint32(len(n.entries)))
-	for _, e := range n.entries {
-		w.U64(e.number)
-		w.U8(uint8(e.kind))
-		w.Raw(e.fileID[:])
-		w.U64(e.length)
+	if len(n.replacing) > 0 {
+		flags |= noteReplaced
 	}
+	w.U8(flags)
+	putEntries(&w, n.entries)
 	w.U64(n.log.Number)
 	w.Raw(n.log.FileID[:])
 	w.U64(n.log.Frames)
@@ -200,7 +212,32 @@ func (n *note) encode() []byte {
 			w.U8(uint8(k.kind))
 		}
 	}
+	if len(n.replacing) > 0 {
+		putEntries(&w, n.replacing)
+	}
 	return w.B
+}
+
+func putEntries(w *codec.Writer, entries []fileEntry) {
+	w.U32(uint32(len(entries)))
+	for _, e := range entries {
+		w.U64(e.number)
+		w.U8(uint8(e.kind))
+		w.Raw(e.fileID[:])
+		w.U64(e.length)
+	}
+}
+
+func readEntries(r *codec.Reader, most int) []fileEntry {
+	entries := make([]fileEntry, r.Count(most, noteEntryLen))
+	for i := range entries {
+		e := &entries[i]
+		e.number = r.U64()
+		e.kind = keyring.FileKind(r.U8())
+		r.Fill(e.fileID[:])
+		e.length = r.U64()
+	}
+	return entries
 }
 
 func decodeNote(b []byte) (note, error) {
@@ -208,15 +245,7 @@ func decodeNote(b []byte) (note, error) {
 	r := codec.NewReader(b)
 	flags := r.U8()
 	n.whole = flags&noteWhole != 0
-	count := r.Count(len(b), noteEntryLen)
-	n.entries = make([]fileEntry, count)
-	for i := range n.entries {
-		e := &n.entries[i]
-		e.number = r.U64()
-		e.kind = keyring.FileKind(r.U8())
-		r.Fill(e.fileID[:])
-		e.length = r.U64()
-	}
+	n.entries = readEntries(r, len(b))
 	n.log.Number = r.U64()
 	r.Fill(n.log.FileID[:])
 	n.log.Frames = r.U64()
@@ -227,7 +256,10 @@ func decodeNote(b []byte) (note, error) {
 			n.gone[i].kind = keyring.FileKind(r.U8())
 		}
 	}
-	if flags&^(noteWhole|noteGone) != 0 {
+	if flags&noteReplaced != 0 {
+		n.replacing = readEntries(r, len(b))
+	}
+	if flags&^(noteWhole|noteGone|noteReplaced) != 0 {
 		return n, errors.New("unknown flags")
 	}
 	return n, r.Done()
@@ -241,14 +273,10 @@ func (d *dir) takeNote(whole bool) []byte {
 	d.pending, d.gone = nil, nil
 	if whole {
 		n.gone = nil
-		n.entries = make([]fileEntry, 0, len(d.files))
-		for _, e := range d.files {
-			n.entries = append(n.entries, e)
-		}
-		slices.SortFunc(n.entries, func(a, b fileEntry) int {
-			return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.kind, b.kind))
-		})
+		n.entries = sortedEntries(d.files)
 	}
+	// Again and again, for a MANIFEST may begin at any moment.
+	n.replacing = sortedEntries(d.replacing)
 	// The current log is the live one. Frames 0 was synced before the log had
 	// its name; only what came later says that the name is durable too.
 	for _, f := range d.live {
@@ -259,6 +287,14 @@ func (d *dir) takeNote(whole bool) []byte {
 		}
 	}
 	return n.encode()
+}
+
+func sortedEntries(m map[fileKey]fileEntry) []fileEntry {
+	entries := slices.AppendSeq(make([]fileEntry, 0, len(m)), maps.Values(m))
+	slices.SortFunc(entries, func(a, b fileEntry) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.kind, b.kind))
+	})
+	return entries
 }
 
 // past is frame 0 of a new log or MANIFEST.

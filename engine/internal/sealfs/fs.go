@@ -72,13 +72,15 @@ type FS struct {
 
 	walks walks
 
-	mu   sync.Mutex
-	dirs map[string]*dir
+	mu        sync.Mutex
+	dirs      map[string]*dir
+	writing   map[uint32]int // files being made, by the version that wraps their keys
+	notBefore time.Time      // no new file is older; see NotBefore
 }
 
 // New makes the sealing FS of a table.
 func New(cfg Config) *FS {
-	fs := &FS{cfg: cfg, FS: cfg.Base, parse: parseName, dirs: make(map[string]*dir)}
+	fs := &FS{cfg: cfg, FS: cfg.Base, parse: parseName, dirs: make(map[string]*dir), writing: make(map[uint32]int)}
 	if fs.os = vfs.Root(cfg.Base) == vfs.Default; fs.os {
 		fs.lstat = os.Lstat
 	} else {
@@ -152,8 +154,34 @@ func (fs *FS) newIdentity(fn fileName) (keyring.Identity, *keyring.DataKey, erro
 		Incarnation: fs.cfg.Incarnation,
 		CreatedAt:   time.Now().UTC(),
 	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if id.CreatedAt.Before(fs.notBefore) {
+		id.CreatedAt = fs.notBefore
+	}
 	key, err := fs.cfg.Keys.NewDataKey(id.FileID)
+	if err == nil {
+		fs.writing[key.Version]++
+	}
 	return id, key, err
+}
+
+// written ends what newIdentity has begun: the file's header can be read, or
+// there will be no such file.
+func (fs *FS) written(version uint32) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.writing[version]--; fs.writing[version] == 0 {
+		delete(fs.writing, version)
+	}
+}
+
+// NotBefore says that files made from now on are no older than t, whatever the
+// clock does: age decides which files are sealed again.
+func (fs *FS) NotBefore(t time.Time) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.notBefore = t
 }
 
 // maxLog bounds a log, in bytes: twice what the largest batch takes, 4 GiB. A
@@ -277,6 +305,8 @@ func (fs *FS) Link(oldname, newname string) error {
 	if ofn.class != classTable || ofn != nfn {
 		return hole.ErrNoLink
 	}
+	od.placing.RLock()
+	defer od.placing.RUnlock()
 	e, ok := od.lookup(ofn)
 	if !ok {
 		return corrupt.New(corrupt.ErrForeign, fs.rel(oldname), -1, "the file map does not name it")
@@ -315,6 +345,8 @@ func (fs *FS) Remove(name string) error {
 			return err
 		}
 	}
+	d.placing.RLock()
+	defer d.placing.RUnlock()
 	if err := fs.cfg.Base.Remove(name); err != nil {
 		return err
 	}

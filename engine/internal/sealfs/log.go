@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -20,7 +21,9 @@ type logFile struct {
 	d        *dir
 	base     string
 	name     fileName
-	wrote    bool // a MANIFEST's first frame, with the whole map, is written
+
+	noting sync.Mutex // of a MANIFEST: a note is taken and written by one at a time
+	wrote  bool       // its first frame, with the whole map, is written; guarded by noting
 }
 
 func (f *logFile) segment(frames uint64) wal.Segment {
@@ -71,6 +74,7 @@ func (fs *FS) startLog(d *dir, f vfs.File, from, name string, fn fileName) (vfs.
 		f.Close()
 		return nil, err
 	}
+	defer fs.written(key.Version) // it is among the live ones by then
 	defer key.Key.Wipe()
 	w, err := wal.NewWriter(f, id, key, d.past(), fs.walOptions(name))
 	if err == nil {
@@ -98,9 +102,22 @@ func (f *logFile) Write(p []byte) (int, error) {
 	if f.name.class == classLog || len(p) == 0 {
 		return f.w.Write(p)
 	}
+	f.noting.Lock()
+	defer f.noting.Unlock()
 	whole := !f.wrote
 	f.wrote = true
 	return f.w.WriteNote(f.d.takeNote(whole), p)
+}
+
+// attest writes and syncs what has changed in the file map, without an edit of
+// Pebble's.
+func (f *logFile) attest() error {
+	f.noting.Lock()
+	defer f.noting.Unlock()
+	if _, err := f.w.WriteNote(f.d.takeNote(false), nil); err != nil {
+		return err
+	}
+	return f.w.SyncData()
 }
 
 func (f *logFile) Sync() error     { return f.w.Sync() }
@@ -185,7 +202,7 @@ func (fs *FS) openReader(d *dir, name string, fn fileName, opts ...vfs.OpenOptio
 		return nil, nil, err
 	}
 	defer o.key.Wipe()
-	ro := wal.ReaderOptions{Options: fs.walOptions(name)}
+	ro := wal.ReaderOptions{Options: fs.walOptions(name), Key: fs.cfg.Keys.DataKey}
 	d.mu.Lock()
 	if l := d.live[fs.PathBase(name)]; l != nil {
 		_, ro.Limit = l.w.Committed()
@@ -231,7 +248,10 @@ func (f *logReader) Fd() uintptr { return validFd(f.File) }
 // end mark: without it the file was cut.
 var endMark = []byte("end")
 
-type optionsWriter struct{ *logFile }
+type optionsWriter struct {
+	*logFile
+	done func() // it is written, or given up
+}
 
 func (fs *FS) createOptions(d *dir, name string, fn fileName, category vfs.DiskWriteCategory) (vfs.File, error) {
 	id, key, err := fs.newIdentity(fn)
@@ -241,14 +261,17 @@ func (fs *FS) createOptions(d *dir, name string, fn fileName, category vfs.DiskW
 	defer key.Key.Wipe()
 	f, err := fs.cfg.Base.Create(name, category)
 	if err != nil {
+		fs.written(key.Version)
 		return nil, err
 	}
 	w, err := wal.NewWriter(f, id, key, wal.Past{FormatVersion: keyring.FormatVersion}, fs.walOptions(name))
 	if err != nil {
+		fs.written(key.Version)
 		f.Close()
 		return nil, err
 	}
-	return optionsWriter{&logFile{File: f, w: w, d: d, base: fs.PathBase(name), name: fn}}, nil
+	done := sync.OnceFunc(func() { fs.written(key.Version) })
+	return optionsWriter{&logFile{File: f, w: w, d: d, base: fs.PathBase(name), name: fn}, done}, nil
 }
 
 func (f optionsWriter) Write(p []byte) (int, error) { return f.w.Write(p) }
@@ -261,8 +284,15 @@ func (f optionsWriter) Sync() error {
 }
 
 func (f optionsWriter) SyncData() error { return f.Sync() }
-func (f optionsWriter) Close() error    { return f.w.Close() }
-func (f optionsWriter) Abort() error    { return f.File.Close() }
+func (f optionsWriter) Close() error {
+	defer f.done()
+	return f.w.Close()
+}
+
+func (f optionsWriter) Abort() error {
+	defer f.done()
+	return f.File.Close()
+}
 
 // optionsReader serves an OPTIONS file that was read and checked whole.
 type optionsReader struct {

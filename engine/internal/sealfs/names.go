@@ -19,7 +19,7 @@ const (
 	classOptions               // OPTIONS and its temporary: package wal, closed by an end mark
 	classMarker                // marker.*: empty, the content is in the name
 	classLock                  // LOCK: empty
-	classPending               // a log or MANIFEST on its way to its name; hidden
+	classPending               // a file on its way to its name; hidden
 )
 
 // pendingPrefix marks a file whose header is not synced yet. Pebble ignores

@@ -316,6 +316,7 @@ func (p *preflight) manifest() error {
 // readMap collects the file map and the version edits of a MANIFEST.
 func (p *preflight) readMap(r *wal.Reader) (edits []byte, durable uint64, err error) {
 	files := make(map[fileKey]fileEntry)
+	replacing := make(map[fileKey]fileEntry)
 	p.attested = make(map[uint64]wal.Segment)
 	for {
 		f, err := r.Next()
@@ -336,17 +337,36 @@ func (p *preflight) readMap(r *wal.Reader) (edits []byte, durable uint64, err er
 		}
 		for _, e := range n.entries {
 			files[e.fileKey] = e
+			delete(replacing, e.fileKey)
 		}
 		for _, k := range n.gone {
 			delete(files, k)
+		}
+		for _, e := range n.replacing {
+			replacing[e.fileKey] = e
 		}
 		if s := n.log; s.Frames > p.attested[s.Number].Frames {
 			p.attested[s.Number] = s
 		}
 	}
+	for k, e := range replacing {
+		if _, ok := files[k]; !ok {
+			continue
+		}
+		// Both are authentic and hold the same; a crash came before the rename or
+		// behind it.
+		id, err := p.fs.fileID(p.at(fileName{class: classTable, kind: k.kind, number: k.number}.String()))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, 0, err
+		}
+		if err == nil && id == e.fileID {
+			files[k] = e
+		}
+	}
 	p.d.mu.Lock()
 	p.d.files = files
 	p.d.pending, p.d.gone = nil, nil
+	clear(p.d.replacing)
 	p.d.mu.Unlock()
 	return edits, durable, nil
 }

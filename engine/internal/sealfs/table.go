@@ -19,6 +19,7 @@ type tableWriter struct {
 	w        *sstable.Writer
 	d        *dir
 	name     fileName
+	done     func() // it is written, or given up
 }
 
 func (fs *FS) tableOptions(name string) sstable.Options {
@@ -36,14 +37,17 @@ func (fs *FS) createTable(d *dir, name string, fn fileName, category vfs.DiskWri
 	defer key.Key.Wipe()
 	f, err := fs.cfg.Base.Create(name, category)
 	if err != nil {
+		fs.written(key.Version)
 		return nil, err
 	}
 	w, err := sstable.NewWriter(dataSync{f}, id, key, fs.tableOptions(name))
 	if err != nil {
+		fs.written(key.Version)
 		f.Close()
 		return nil, err
 	}
-	return &tableWriter{File: f, w: w, d: d, name: fn}, nil
+	done := sync.OnceFunc(func() { fs.written(key.Version) })
+	return &tableWriter{File: f, w: w, d: d, name: fn, done: done}, nil
 }
 
 // dataSync syncs a file's data and size; its times need not be durable.
@@ -73,6 +77,7 @@ func (t *tableWriter) SyncTo(length int64) (bool, error) {
 }
 
 func (t *tableWriter) Close() error {
+	defer t.done()
 	if err := t.w.Close(); err != nil {
 		return err
 	}
@@ -81,7 +86,10 @@ func (t *tableWriter) Close() error {
 }
 
 // Abort closes the file, leaves it unfinished, and forgets its key.
-func (t *tableWriter) Abort() error { return t.w.Abort() }
+func (t *tableWriter) Abort() error {
+	defer t.done()
+	return t.w.Abort()
+}
 
 func (t *tableWriter) finish() {
 	t.d.finish(fileEntry{
@@ -125,6 +133,8 @@ type tableReader struct {
 }
 
 func (fs *FS) openTable(d *dir, name string, fn fileName, opts ...vfs.OpenOption) (vfs.File, error) {
+	d.placing.RLock() // the file and what the map says of it change together
+	defer d.placing.RUnlock()
 	o, err := fs.open(name, fn, opts...)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, named := d.lookup(fn); named {

@@ -68,6 +68,11 @@ func TestNoteVectors(t *testing.T) {
 		require.Subset(t, n.entries, want.entries, v.Name)
 		require.Equal(t, len(want.gone), len(n.gone), v.Name)
 		require.Subset(t, n.gone, want.gone, v.Name)
+		var replacing []fileEntry
+		for _, e := range v.Out.Replacing {
+			replacing = append(replacing, fileEntry{fileKey{e.Number, keyring.FileKind(e.Kind)}, keyring.ID(e.FileID), e.Length})
+		}
+		require.Equal(t, replacing, n.replacing, v.Name)
 	}
 }
 
