@@ -47,6 +47,14 @@
 //	  ├─ journal: how each table was left            └─ wal
 //	  └─ keyring: names, wrapped keys, metadata
 //
+// # Keys
+//
+// A table's keys change while it is in use ([Table.RotateRoot], [Table.RotateKey],
+// [Table.Reencrypt], [Table.RetireKey]), by itself where it has a [Schedule].
+// [Store.KeyStatus] tells what each key protects. Its key service is asked again and
+// again while the table is open ([Options.KeyLease]); where it says no, the table
+// locks ([LockedError]) until it says yes.
+//
 // # Many tables
 //
 // Tables share block cache, file cache and the right to compact. An open table

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,7 +32,8 @@ type tuning struct {
 	blockSize      int    // bytes; 0 is Pebble's 4 KiB
 	stallSublevels int32  // L0 sublevels at which writes wait; 0 is 24
 	stallWait      time.Duration
-	noCompactions  bool // but those that are asked for
+	noCompactions  bool          // but those that are asked for
+	scheduleTick   time.Duration // 0 is a minute
 }
 
 // An instance is one open Pebble database: a table, or one of its snapshots.
@@ -53,6 +55,9 @@ type instance struct {
 	drained   chan struct{}
 	drainOnce sync.Once
 
+	life    context.Context // until the instance closes
+	endLife context.CancelFunc
+
 	used     atomic.Bool // since the janitor last looked
 	dirty    atomic.Bool // written to since it was opened
 	unsynced atomic.Bool // and not always with a sync
@@ -66,6 +71,12 @@ type instance struct {
 	scheduler *tableScheduler
 
 	compacting compacting
+
+	// renewed: the table closes it to open another at once.
+	renewed atomic.Bool
+	// leaving is why the table gives up the instance at once, without a flush; nil
+	// unless it does.
+	leaving atomic.Pointer[LockedError]
 }
 
 // compacting lets those who asked for a compaction hear of failed ones.
@@ -198,7 +209,7 @@ func (i *instance) interruptScans() []*View {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for c := i.scans; c != nil; c = c.next {
-		c.interrupt()
+		c.interrupt(i.over())
 	}
 	return slices.Collect(maps.Keys(i.views))
 }
@@ -208,6 +219,24 @@ func (i *instance) idle() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.refs.Load() == 0 && len(i.views) == 0 && i.scans == nil
+}
+
+// over is why nothing can be done with an instance that closes.
+func (i *instance) over() error {
+	if why := i.leaving.Load(); why != nil {
+		return why
+	}
+	return ErrClosed
+}
+
+// unwatched tells whether no scan and no view is open, and nobody waits for a
+// compaction.
+func (i *instance) unwatched() bool {
+	i.compacting.mu.Lock()
+	defer i.compacting.mu.Unlock()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.views) == 0 && i.scans == nil && len(i.compacting.waiting) == 0
 }
 
 // err is the failure that tripped the instance's hole, if any.
@@ -230,14 +259,15 @@ func (i *instance) result(err error) error {
 }
 
 // close ends the instance: users are waited for, scans and views are ended,
-// Pebble is closed. Unless the instance failed or only read, what is in the
-// memtable is flushed first, so that the next open finds no log to replay.
+// Pebble is closed. Unless the instance failed, only read or is leaving, what is
+// in the memtable is flushed first, so that the next open finds no log to replay.
 // After a clean close of an instance that could write, seal is called, if not
 // nil, while the keys are still there; then they are wiped.
 func (i *instance) close(seal func() error) error {
 	i.mu.Lock()
 	i.closed = true
 	i.mu.Unlock()
+	i.endLife()
 	if i.refs.Add(closing) == closing {
 		i.drainOnce.Do(func() { close(i.drained) })
 	}
@@ -246,7 +276,7 @@ func (i *instance) close(seal func() error) error {
 	<-i.drained
 	i.interruptAll()
 	var errs []error
-	if !i.readOnly && i.dirty.Load() && i.err() == nil {
+	if !i.readOnly && i.dirty.Load() && i.err() == nil && i.leaving.Load() == nil {
 		errs = append(errs, i.translate(i.db.Flush()))
 	}
 	errs = append(errs, i.db.Close(), i.err())

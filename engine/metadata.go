@@ -7,6 +7,7 @@ import (
 
 	"github.com/cofredb/cofre/internal/codec"
 	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
 )
 
 // metadata is what a table keeps about itself, sealed under its own key in its
@@ -14,11 +15,25 @@ import (
 //
 //	version (1) created (8) separate values from (8) flags (1)
 //	snapshots: count (4) × { id (16) name created (8) files (8) bytes (8) seal }
+//	from version 2 on:
+//	overlay: id (16), zeros if there is none; SHA-256 of its file (32)
+//	re-encryption that is under way: begun at (8), zero if none is
+//	schedule: maximum age of the table key (8), of data (8); zero if none
 type metadata struct {
 	createdAt     time.Time
 	separateFrom  int
 	noCompression bool
+	locked        bool // by Table.Lock
 	snapshots     []snapshot
+	overlay       overlayRef
+	reencrypting  time.Time // zero unless a job is under way
+	schedule      Schedule
+}
+
+// An overlayRef names the overlay of a table's data keys.
+type overlayRef struct {
+	id     keyring.ID
+	digest [32]byte
 }
 
 // A snapshot is a directory of links whose name is recorded here, which is
@@ -29,8 +44,9 @@ type snapshot struct {
 }
 
 const (
-	metadataVersion    = 1
+	metadataVersion    = 2
 	flagNoCompression  = 1
+	flagLocked         = 2
 	maxSnapshots       = 1024 // with their seals, half of what an entry may hold
 	minSnapshotEncoded = 16 + 4 + 8 + 8 + 8 + 4
 )
@@ -44,6 +60,9 @@ func (m *metadata) encode() []byte {
 	if m.noCompression {
 		flags |= flagNoCompression
 	}
+	if m.locked {
+		flags |= flagLocked
+	}
 	w.U8(flags)
 	w.U32(uint32(len(m.snapshots)))
 	for _, s := range m.snapshots {
@@ -54,6 +73,15 @@ func (m *metadata) encode() []byte {
 		w.U64(uint64(s.Bytes))
 		w.Bytes(s.seal)
 	}
+	w.Raw(m.overlay.id[:])
+	w.Raw(m.overlay.digest[:])
+	var begun int64
+	if !m.reencrypting.IsZero() {
+		begun = m.reencrypting.UnixNano()
+	}
+	w.U64(uint64(begun))
+	w.U64(uint64(m.schedule.KeyAge))
+	w.U64(uint64(m.schedule.DataAge))
 	return w.B
 }
 
@@ -62,12 +90,13 @@ func decodeMetadata(b []byte) (*metadata, error) {
 	bad := func(what string) error {
 		return corrupt.New(corrupt.ErrFormat, keyringDir, -1, "table metadata: %s", what)
 	}
-	if v := r.U8(); v != metadataVersion {
-		return nil, corrupt.New(corrupt.ErrVersion, keyringDir, -1, "table metadata version %d", v)
+	version := r.U8()
+	if version < 1 || version > metadataVersion {
+		return nil, corrupt.New(corrupt.ErrVersion, keyringDir, -1, "table metadata version %d, this build knows %d", version, metadataVersion)
 	}
 	m := &metadata{createdAt: time.Unix(0, int64(r.U64())).UTC(), separateFrom: int(r.U64())}
 	flags := r.U8()
-	m.noCompression = flags&flagNoCompression != 0
+	m.noCompression, m.locked = flags&flagNoCompression != 0, flags&flagLocked != 0
 	for range r.Count(maxSnapshots, minSnapshotEncoded) {
 		var s snapshot
 		r.Fill(s.ID[:])
@@ -78,11 +107,22 @@ func decodeMetadata(b []byte) (*metadata, error) {
 		s.seal = slices.Clone(r.Bytes(1 << 20))
 		m.snapshots = append(m.snapshots, s)
 	}
+	if version >= 2 {
+		r.Fill(m.overlay.id[:])
+		r.Fill(m.overlay.digest[:])
+		if at := r.U64(); at != 0 {
+			m.reencrypting = time.Unix(0, int64(at)).UTC()
+		}
+		m.schedule.KeyAge, m.schedule.DataAge = time.Duration(r.U64()), time.Duration(r.U64())
+	}
 	if err := r.Done(); err != nil {
 		return nil, bad(err.Error())
 	}
-	if flags&^flagNoCompression != 0 || m.separateFrom < 0 {
+	if flags&^(flagNoCompression|flagLocked) != 0 || m.separateFrom < 0 {
 		return nil, bad("unknown flags")
+	}
+	if m.schedule.check() != nil {
+		return nil, bad("a schedule that no table can have")
 	}
 	return m, nil
 }

@@ -52,6 +52,14 @@ type Options struct {
 	// IdleTimeout closes tables that were not used for so long; they open
 	// again on use. 0 is five minutes; negative keeps them open.
 	IdleTimeout time.Duration
+	// KeyLease is how long the plaintext keys of a table may stay in memory after
+	// its key service has last allowed their use; 0 is DefaultKeyLease, five
+	// minutes; at least 10 ms, at most a day. A table in use renews its lease
+	// between a half and three quarters of it. Where the service denies the key the
+	// table locks at once; where the service cannot be reached, at the lease's end.
+	// A locked table fails with a *LockedError, which is ErrKeyInaccessible, and
+	// unlocks by itself when the key is back.
+	KeyLease time.Duration
 	// DiskFullWait is how long a write waits for space on a full disk before
 	// it fails with ErrDiskFull; 0 is ten seconds, negative does not wait.
 	DiskFullWait time.Duration
@@ -67,7 +75,8 @@ type Options struct {
 	// newer keyring: after a restore of the whole directory from a copy.
 	AcceptOlderKeyring bool
 
-	suite aead.Suite // a test's cipher; nil outside tests
+	suite aead.Suite       // a test's cipher; nil outside tests
+	clock func() time.Time // a test's, for schedules; nil is time.Now
 	// tune changes Pebble's options; a test makes small tables with it.
 	tune tuning
 }
@@ -125,6 +134,12 @@ func (o *Options) setSizes() error {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = 5 * time.Minute
 	}
+	if o.KeyLease == 0 {
+		o.KeyLease = DefaultKeyLease
+	}
+	if o.KeyLease < minKeyLease || o.KeyLease > maxKeyLease {
+		return fmt.Errorf("engine: a lease of %s for keys is outside %s to %s", o.KeyLease, minKeyLease, maxKeyLease)
+	}
 	switch {
 	case o.DiskFullWait == 0:
 		o.DiskFullWait = 10 * time.Second
@@ -141,6 +156,13 @@ func (o *Options) setSizes() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
+}
+
+func (o *Options) now() time.Time {
+	if o.clock != nil {
+		return o.clock()
+	}
+	return time.Now()
 }
 
 // roots are all root keys that the store may use.

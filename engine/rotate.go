@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/wal"
 )
 
 // RotateRoot has root wrap the table's key from now on: Options.RootKey or one
 // of Options.Roots. It takes one call to the key service of the present root key
-// and one to root's, and one write of the keyring; no file of the table is read
-// or written, whatever its size. A root key that has unwrapped nothing since the
+// and one to root's, and one write of the keyring; no sorted file of the table is
+// read or written, whatever its size. A root key that has unwrapped nothing since the
 // store was opened is asked once to unwrap what it has wrapped. All else goes on
 // while they are asked, however long they take; other rotations of the table wait.
 // Then a service that notes the keyring's generations is told of the new one, and
@@ -19,12 +20,11 @@ import (
 //
 // The present root key again gets its new material, if it was rotated in its
 // service, to wrap the table's key. Another root key also gets a new version of
-// the table's key: files that are made from now on cannot be opened by who holds
-// the former root key and an old copy of the keyring. What is in use goes on
-// under the former version: the log until the next Flush, the MANIFEST, which
-// has bounds of keys, until the table opens again. To cut a former holder off at
-// once, Close the table after the rotation; it opens again on use. All snapshots
-// stay readable, and the former root key is not called again for this table.
+// the table's key: what is written from now on cannot be opened by who holds the
+// former root key and an old copy of the keyring, for the log and the MANIFEST of a
+// table that is open go on under the new version too, after three frames more in
+// each. What exists stays open to him until Reencrypt. All snapshots stay readable,
+// and the former root key is not called again for this table.
 //
 // It is durable when it returns; after a crash the table has either root key and
 // opens. Errors: ErrKeyInaccessible, ErrTableNotFound, ErrReadOnly, ErrClosed;
@@ -32,27 +32,52 @@ import (
 // keyring.ErrPoisoned where only the next open of the store will tell whether it
 // happened, *keyring.LimitError where the table's key has too many versions.
 func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
+	if err := t.beginRotation(ctx); err != nil {
+		return err
+	}
+	defer t.endRotation()
 	return t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareRoot(ctx, t.id, root) })
 }
 
 // RotateKey makes a new version of the table's key under the same root key. New
-// files are sealed under it; what exists stays under the version that it was
-// sealed with, which hangs below the new one. Cost, durability and errors are
-// those of RotateRoot.
+// files are sealed under it, and the log and the MANIFEST of an open table go on
+// under it. Then the data keys of all files, the snapshots' too, are wrapped by it
+// as well, in a file of the table (ten thousand in less than a second), so that no
+// older version is needed and RetireKey may destroy them. Headers are read, data is
+// not. Durability and errors are those of RotateRoot; where an error says so, or a
+// crash came between, the key is rotated and the data keys have their turn with the
+// next RotateKey or RetireKey.
 func (t *Table) RotateKey(ctx context.Context) error {
-	return t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareTableKey(ctx, t.id) })
+	if err := t.beginRotation(ctx); err != nil {
+		return err
+	}
+	defer t.endRotation()
+	if err := t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareTableKey(ctx, t.id) }); err != nil {
+		return err
+	}
+	if err := t.rewrap(ctx); err != nil {
+		return fmt.Errorf("the table's key is rotated, and the older versions are needed until data keys are wrapped again, "+
+			"which the next rotation or RetireKey does: %w", err)
+	}
+	return nil
 }
+
+// beginRotation waits until no other change of the table's key is under way.
+func (t *Table) beginRotation(ctx context.Context) error {
+	select {
+	case t.rotating <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *Table) endRotation() { <-t.rotating }
 
 // rotate changes the table's key. While it is wrapped, only other rotations of the
 // table wait. No instance opens while the keyring is changed, with keys that do not
 // hear of it; one that is open goes on.
 func (t *Table) rotate(ctx context.Context, prepare func() (*keyring.Rotation, error)) error {
-	select {
-	case t.rotating <- struct{}{}:
-		defer func() { <-t.rotating }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	switch {
 	case t.store.opts.Mode == ReadOnly:
 		return ErrReadOnly
@@ -85,7 +110,28 @@ func (t *Table) rotate(ctx context.Context, prepare func() (*keyring.Rotation, e
 	if err := r.Commit(ctx, live); err != nil {
 		return t.keyError(err)
 	}
+	for _, i := range t.snaps {
+		r.Adopt(i.keys) // it may have to read an overlay that comes later
+	}
+	if r.Adds() && live != nil {
+		return t.cutOver(ctx, t.inst.Load())
+	}
 	return nil
+}
+
+// cutOver has an open instance's log and MANIFEST go on under the newest version of
+// the table's key; t.mu is held. What they hold from then on is on record: a later
+// opening misses it if it is gone.
+func (t *Table) cutOver(ctx context.Context, i *instance) error {
+	m, err := i.fs.Rekey(t.dir)
+	if err == nil && m != (wal.Segment{}) {
+		err = t.store.journal.record(ctx, t.id, tableState{floor: m})
+	}
+	if err == nil {
+		return nil
+	}
+	i.hole.Trip(err)
+	return fmt.Errorf("the table's key is rotated, and its log does not go on under the new version: %w", &poisoned{cause: err})
 }
 
 // lockWithRing takes the locks of a change of this table's keys. It waits for

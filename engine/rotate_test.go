@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/sstable"
+	"github.com/cofredb/cofre/wal"
 )
 
 // rotating opens a store with two root keys, and a table under the first.
@@ -31,18 +34,19 @@ func rotating(t *testing.T, fs vfs.FS, a, b keyring.RootKey) (*Store, *Table) {
 	return s, tab
 }
 
-// TestRotateTouchesNoData counts what a rotation does to the disk: nothing but
-// the keyring is read or written, in a table that is in use and in one that is
-// closed.
+// TestRotateTouchesNoData counts what a rotation does to the disk. A root rotation
+// writes the keyring, and to the log and the MANIFEST of a table that is in use; it
+// reads no file of the table. A rotation of the table's key reads headers besides.
+// Neither writes a sorted file.
 func TestRotateTouchesNoData(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	var mu sync.Mutex
-	var touched []string
+	var touched []errorfs.Op
 	counting := errorfs.Wrap(vfs.NewCrashableMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
 		mu.Lock()
 		defer mu.Unlock()
-		touched = append(touched, op.Path)
+		touched = append(touched, op)
 		return nil
 	}))
 	a, b := newMemRoot("a"), newMemRoot("b")
@@ -63,14 +67,26 @@ func TestRotateTouchesNoData(t *testing.T) {
 			"the same root":   func() error { return tab.RotateRoot(ctx, a) },
 			"table key":       func() error { return tab.RotateKey(ctx) },
 		} {
+			if !inUse {
+				require.NoError(t, tab.Close()) // the table key's has opened it
+			}
 			mu.Lock()
 			touched = nil
 			mu.Unlock()
 			require.NoError(t, rotate(), name)
 			mu.Lock()
 			require.NotEmpty(t, touched)
-			for _, p := range touched {
-				require.True(t, strings.HasPrefix(p, crashDir+"/keyring"), "%s touches %s", name, p)
+			for _, op := range touched {
+				if strings.HasPrefix(op.Path, crashDir+"/keyring") {
+					continue
+				}
+				log := strings.HasSuffix(op.Path, ".log") || strings.Contains(op.Path, "MANIFEST-")
+				writes := op.Kind.ReadOrWrite() == errorfs.OpIsWrite
+				if name == "table key" {
+					require.False(t, writes && strings.HasSuffix(op.Path, ".sst"), "%s does %d to %s", name, op.Kind, op.Path)
+					continue
+				}
+				require.True(t, inUse && log && writes, "%s does %d to %s", name, op.Kind, op.Path)
 			}
 			mu.Unlock()
 		}
@@ -160,13 +176,23 @@ func TestRotateCrashes(t *testing.T) {
 	ctx := t.Context()
 	mem := vfs.NewCrashableMem()
 	a, b := newMemRoot("a"), newMemRoot("b")
+	var mu sync.Mutex // guards all three
 	var clones []*vfs.MemFS
 	watching, rng := false, rand.New(rand.NewPCG(1, 3))
-	s, tab := rotating(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(errorfs.Op) error {
-		if watching {
-			for range 2 {
-				clones = append(clones, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng}))
-			}
+	most := 150 // of a step
+	if testing.Short() {
+		most = 25
+	}
+	watch := func(on bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		watching = on
+	}
+	s, tab := rotating(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if watching && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && len(clones) < most {
+			clones = append(clones, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng}))
 		}
 		return nil
 	})), a, b)
@@ -180,19 +206,30 @@ func TestRotateCrashes(t *testing.T) {
 		func() error { return tab.RotateRoot(ctx, b) },
 		func() error { return tab.RotateKey(ctx) },
 		func() error { return tab.RotateRoot(ctx, b) },
+		func() error { return tab.RotateKey(ctx) },
+		func() error { _, err := tab.Snapshot(ctx, "s"); return err },
+		func() error { return tab.RetireKey(ctx, 2) },
+		func() error { return tab.RetireKey(ctx, 1) },
+		func() error { _, err := tab.Reencrypt(ctx, ReencryptOptions{}); return err },
+		func() error { return errors.Join(tab.Lock(ctx), tab.Unlock(ctx)) },
 	} {
-		watching = true
+		watch(true)
 		require.NoError(t, rotate())
-		watching = false
+		watch(false)
 		require.NotEmpty(t, clones)
 		for _, clone := range clones {
 			again, tab := rotating(t, clone, a, b)
+			if _, err := tab.Has([]byte("before")); errors.Is(err, ErrKeyInaccessible) {
+				require.NoError(t, tab.Unlock(ctx))
+			}
 			for k, v := range want {
 				got, err := tab.Get([]byte(k))
 				require.NoError(t, err)
 				require.Equal(t, v, string(got))
 			}
 			require.NoError(t, tab.Put([]byte("more"), nil, nil))
+			_, err := tab.Reencrypt(ctx, ReencryptOptions{})
+			require.NoError(t, err)
 			requireVerified(t, again)
 			require.NoError(t, again.Close())
 		}
@@ -232,63 +269,92 @@ func TestRotateFails(t *testing.T) {
 }
 
 // TestFormerRootAfterRotation keeps the keyring of before a rotation and the
-// former root key: of the files that are there once the table has been closed
-// after the rotation and written to, they open those of that time, and none that
-// was made since, log and MANIFEST among them.
+// former root key, and reads with them whatever opens of every file that is there
+// later: rows of before the rotation, and not one of those that were written since,
+// though the table was in use all the time.
 func TestFormerRootAfterRotation(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	mem := vfs.NewCrashableMem()
-	a, b := newMemRoot("a"), newMemRoot("b")
-	s, tab := rotating(t, mem, a, b)
-	require.NoError(t, tab.Put([]byte("before"), []byte("v"), nil))
-	require.NoError(t, tab.Flush())
-	old := mem.CrashClone(vfs.CrashCloneCfg{})
-	require.NoError(t, tab.RotateRoot(ctx, b))
-	require.NoError(t, tab.Close())
-	require.NoError(t, tab.Put([]byte("after"), []byte("v"), nil))
-	now := mem.CrashClone(vfs.CrashCloneCfg{})
-	require.NoError(t, s.Close())
-
-	ring, err := keyring.Open(ctx, crashDir+"/"+keyringDir, []keyring.RootKey{a}, true, keyring.Options{FS: old})
-	require.NoError(t, err)
-	keys, err := ring.OpenTable(ctx, tab.ID())
-	require.NoError(t, err)
-	headers := func(fs vfs.FS) map[string]*keyring.Header {
-		found := make(map[string]*keyring.Header)
-		names, err := fs.List(tab.dir)
-		require.NoError(t, err)
-		for _, name := range names {
-			f, err := fs.Open(fs.PathJoin(tab.dir, name))
-			require.NoError(t, err)
-			b, err := io.ReadAll(f)
-			require.NoError(t, err)
-			if h, err := keyring.ParseHeader(b[:min(len(b), keyring.HeaderLen)]); err == nil {
-				found[name] = h
-			}
+	for name, rotate := range map[string]func(tab *Table, a, b keyring.RootKey) error{
+		"root": func(tab *Table, _, b keyring.RootKey) error { return tab.RotateRoot(ctx, b) },
+		"key":  func(tab *Table, _, b keyring.RootKey) error { return tab.RotateKey(ctx) },
+	} {
+		mem := vfs.NewCrashableMem()
+		a, b := newMemRoot("a"), newMemRoot("b")
+		s, tab := rotating(t, mem, a, b)
+		require.NoError(t, tab.Put([]byte("before-1"), []byte("v"), nil))
+		require.NoError(t, tab.Flush())
+		require.NoError(t, tab.Put([]byte("before-2"), []byte("v"), nil))
+		old := mem.CrashClone(vfs.CrashCloneCfg{})
+		require.NoError(t, rotate(tab, a, b))
+		require.NoError(t, tab.Put([]byte("behind-1"), []byte("v"), nil))
+		inLog := readable(t, old, mem.CrashClone(vfs.CrashCloneCfg{}), tab, a)
+		require.NoError(t, tab.Flush())
+		require.NoError(t, tab.Put([]byte("behind-2"), []byte("v"), nil))
+		now := readable(t, old, mem.CrashClone(vfs.CrashCloneCfg{}), tab, a)
+		for _, found := range []string{inLog, now} {
+			require.Contains(t, found, "before-1", name)
+			require.NotContains(t, found, "behind", name)
 		}
-		return found
+		require.Contains(t, inLog, "before-2", name)
+		all := readable(t, mem, mem, tab, b, a)
+		require.Contains(t, all, "behind-1", name) // the control
+		require.Contains(t, all, "behind-2", name)
+		requireVerified(t, s)
+		require.NoError(t, s.Close())
 	}
-	before := headers(old)
-	logs, manifests := 0, 0
-	for name, h := range headers(now) {
-		_, err := keys.DataKey(h.Identity.FileID, h.KeyVersion, h.WrappedKey[:])
-		if was := before[name]; was != nil && was.Identity.FileID == h.Identity.FileID {
-			require.NoError(t, err, name)
+}
+
+// readable is all that opens of the table's files in now with the keyring of old and
+// the root keys given.
+func readable(t *testing.T, old, now vfs.FS, tab *Table, roots ...keyring.RootKey) string {
+	ring, err := keyring.Open(t.Context(), crashDir+"/"+keyringDir, roots, true, keyring.Options{FS: old})
+	require.NoError(t, err)
+	keys, err := ring.OpenTable(t.Context(), tab.ID())
+	require.NoError(t, err)
+	defer keys.Wipe()
+	names, err := now.List(tab.dir)
+	require.NoError(t, err)
+	var text []byte
+	for _, name := range names {
+		f, err := now.Open(now.PathJoin(tab.dir, name))
+		if err != nil {
 			continue
 		}
-		require.ErrorIs(t, err, keyring.ErrVersionUnknown, name)
-		switch {
-		case strings.HasSuffix(name, ".log"):
-			logs++
-		case strings.HasPrefix(name, "MANIFEST"):
-			manifests++
+		b, err := io.ReadAll(f)
+		if err != nil {
+			continue // a directory
+		}
+		h, err := keyring.ParseHeader(b[:min(len(b), keyring.HeaderLen)])
+		if err != nil {
+			continue
+		}
+		key, err := keys.DataKey(h.Identity.FileID, h.KeyVersion, h.WrappedKey[:])
+		if err != nil {
+			require.ErrorIs(t, err, keyring.ErrVersionUnknown, name)
+			continue
+		}
+		if h.Identity.Kind.Random() {
+			r, err := sstable.NewReader(f, int64(len(b)), h, key, sstable.Options{UnitSize: h.Identity.UnitSize})
+			require.NoError(t, err)
+			plain := make([]byte, r.Size())
+			_, err = r.ReadAt(plain, 0)
+			require.NoError(t, err)
+			text = append(text, plain...)
+			continue
+		}
+		r, err := wal.NewReader(f, int64(len(b)), h, key, wal.ReaderOptions{Key: keys.DataKey})
+		require.NoError(t, err, name)
+		for {
+			fr, err := r.Next()
+			if err != nil {
+				break
+			}
+			text = append(text, fr.Data...)
 		}
 	}
-	require.NotZero(t, logs)
-	require.NotZero(t, manifests)
-	keys.Wipe()
 	require.NoError(t, ring.Close())
+	return string(text)
 }
 
 // A slowRoot does not wrap until it may.

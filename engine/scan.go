@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"iter"
 	"sync"
 
@@ -61,14 +62,25 @@ func prefixEnd(prefix []byte) []byte {
 //	}
 func (t *Table) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		i, err := t.use()
-		if err != nil {
-			yield(Entry{}, err)
+		for {
+			i, err := t.use()
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			c, err := i.newCursor(i.db, opts)
+			i.leave() // the loop's body may run for ever, and a close must not wait for it
+			if err == errLeft {
+				continue // the table closes, and opens again on this use
+			}
+			i.scan(c, err, yield)
 			return
 		}
-		i.scan(i.db, opts, i.leave, yield)
 	}
 }
+
+// errLeft says that an instance closes, and nothing begins in it.
+var errLeft = fmt.Errorf("%w: the instance has begun to close", ErrClosed)
 
 // A cursor reads ahead of a scan, a run of entries at a time, into memory of
 // its own. Between runs it holds no lock, so that closing the table can end a
@@ -134,16 +146,18 @@ func (i *instance) newCursor(r pebble.Reader, opts ScanOptions) (*cursor, error)
 	}
 	c.it = it
 	if !i.addScan(c) {
-		c.interrupt()
+		c.interrupt(nil)
+		c.release()
+		return nil, errLeft
 	}
 	return c, nil
 }
 
 // interrupt ends the scan, from outside.
-func (c *cursor) interrupt() {
+func (c *cursor) interrupt(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.end(ErrClosed)
+	c.end(why)
 }
 
 // end closes the iterator; c.mu is held.
@@ -207,12 +221,9 @@ func (c *cursor) fill(n int, first bool) bool {
 	return len(c.ends) > 0
 }
 
-// scan runs a scan of a database or a snapshot of it. The caller has entered
-// the instance; scan leaves it, for the loop's body may run for ever and
-// closing must not wait for it.
-func (i *instance) scan(r pebble.Reader, opts ScanOptions, leave func(), yield func(Entry, error) bool) {
-	c, err := i.newCursor(r, opts)
-	leave()
+// scan runs a scan, unless its cursor could not be had. The caller has left the
+// instance.
+func (i *instance) scan(c *cursor, err error, yield func(Entry, error) bool) {
 	if err != nil {
 		yield(Entry{}, err)
 		return
@@ -221,7 +232,7 @@ func (i *instance) scan(r pebble.Reader, opts ScanOptions, leave func(), yield f
 	// nobody may refer to a cursor that another scan has.
 	defer c.release()
 	defer i.removeScan(c)
-	defer c.interrupt()
+	defer c.interrupt(nil)
 	first := true
 	for n, read := 2, 0; c.fill(n, first); n = min(2+read/32, maxEntries) {
 		first = false
@@ -233,7 +244,7 @@ func (i *instance) scan(r pebble.Reader, opts ScanOptions, leave func(), yield f
 		start := 0
 		for k := 0; k < len(c.ends); k += 2 {
 			e := Entry{Key: c.buf[start:c.ends[k]:c.ends[k]]}
-			if !opts.KeysOnly {
+			if !c.opts.KeysOnly {
 				e.Value = c.buf[c.ends[k]:c.ends[k+1]:c.ends[k+1]]
 			}
 			start = c.ends[k+1]

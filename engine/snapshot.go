@@ -155,12 +155,20 @@ func (t *Table) OpenSnapshot(ctx context.Context, name string) (*View, error) {
 	defer t.store.ringMu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.dropped {
+	switch {
+	case t.dropped:
 		return nil, fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
+	case t.locked != nil:
+		return nil, t.locked
 	}
+	asked := time.Now()
 	keys, m, err := t.openMetadata(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if m.locked {
+		keys.Wipe()
+		return nil, &LockedError{Table: t.name, Since: asked}
 	}
 	s, ok := m.find(name)
 	if !ok {
@@ -175,6 +183,7 @@ func (t *Table) OpenSnapshot(ctx context.Context, name string) (*View, error) {
 		return nil, err
 	} else {
 		t.snaps[s.ID] = i
+		t.startLease(asked)
 	}
 	v := &View{inst: i, reader: i.db}
 	v.close = func() error { return t.releaseSnapshot(s.ID, i) }
@@ -190,6 +199,9 @@ func (t *Table) openSnapshot(keys *keyring.TableKeys, m *metadata, s *snapshot) 
 		return nil, corrupt.New(corrupt.ErrFormat, keyringDir, -1, "snapshot %s: %v", s.ID, err)
 	}
 	if err := t.store.checkDir(t.store.fs.PathJoin(t.dir, snapshotsDir)); err != nil {
+		return nil, err
+	}
+	if err := t.loadOverlay(keys, m); err != nil {
 		return nil, err
 	}
 	i := t.newInstance(keys, t.snapshotDir(s.ID), true)
@@ -210,6 +222,7 @@ func (t *Table) releaseSnapshot(id keyring.ID, i *instance) error {
 		return nil
 	}
 	delete(t.snaps, id)
+	defer t.stopLease()
 	return i.close(nil)
 }
 
@@ -256,6 +269,7 @@ func (t *Table) closeIdleSnapshot(id keyring.ID) bool {
 		return false
 	}
 	delete(t.snaps, id)
+	defer t.stopLease()
 	if err := i.close(nil); err != nil {
 		t.store.log.Warn("close of an idle snapshot", "table", t.id, "error", err)
 	}

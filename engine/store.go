@@ -49,6 +49,10 @@ type Store struct {
 	stop      chan struct{} // ends the janitor
 	janitor   sync.WaitGroup
 
+	life    context.Context // until the store closes
+	endLife context.CancelFunc
+	keepers sync.WaitGroup // of the tables' leases
+
 	// ringMu serializes what reads, changes and writes the keyring. It guards
 	// unsure too.
 	ringMu sync.Mutex
@@ -75,6 +79,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	}
 	s := &Store{dir: dir, opts: opts, log: opts.Logger, stop: make(chan struct{})}
 	s.tables, s.unsure = make(map[string]*Table), make(map[keyring.ID]error)
+	s.life, s.endLife = context.WithCancel(context.Background())
 	s.ballast = &ballast{fs: opts.FS, path: opts.FS.PathJoin(dir, ballastName), log: s.log}
 	s.fs = diskfull.New(opts.FS, diskfull.Options{Wait: opts.DiskFullWait, OnFull: s.ballast.release})
 	defer func() {
@@ -122,6 +127,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	if opts.IdleTimeout > 0 {
 		s.janitor.Add(1)
 		go s.closeIdle()
+	}
+	if opts.Mode != ReadOnly {
+		s.janitor.Go(func() { s.keepSchedules(s.life) })
 	}
 	return s, nil
 }
@@ -257,7 +265,7 @@ func (s *Store) takeLock() error {
 }
 
 func (s *Store) openKeyring(ctx context.Context, exists bool) (err error) {
-	ko := keyring.Options{FS: s.fs, Suite: s.opts.suite, Logger: s.log, AcceptOlder: s.opts.AcceptOlderKeyring}
+	ko := keyring.Options{FS: s.fs, Suite: s.opts.suite, Logger: s.log, AcceptOlder: s.opts.AcceptOlderKeyring, Now: s.opts.now}
 	dir := s.path(keyringDir)
 	if !exists {
 		made, err := keyring.Create(ctx, dir, s.opts.RootKey, ko)
@@ -550,6 +558,7 @@ func (s *Store) close() error {
 	s.closed = true
 	s.mu.Unlock()
 	close(s.stop)
+	s.endLife()
 	s.janitor.Wait()
 	ctx := context.Background()
 	s.ringMu.Lock() // waits for a CreateTable that has begun
@@ -561,6 +570,7 @@ func (s *Store) close() error {
 	for _, t := range tables {
 		errs = append(errs, t.Close())
 	}
+	s.keepers.Wait() // no table opens any more
 	errs = append(errs, s.journal.close(ctx), s.release())
 	return errors.Join(errs...)
 }
@@ -568,6 +578,7 @@ func (s *Store) close() error {
 // release frees what Open took.
 func (s *Store) release() error {
 	var errs []error
+	s.endLife()
 	if s.scheduler != nil {
 		s.scheduler.stop()
 	}

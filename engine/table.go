@@ -35,7 +35,19 @@ type Table struct {
 	// unsure: a snapshot may be recorded on disk that memory does not know.
 	unsure atomic.Bool
 
-	rotating chan struct{} // of capacity 1; full during a rotation
+	rotating chan struct{} // of capacity 1; full during a change of the table's key
+	// confirmed is when the key service last allowed the use of the keys that are in
+	// memory; nil if none are.
+	confirmed atomic.Pointer[time.Time]
+	// attempts counts the openings that were tried.
+	attempts     atomic.Uint64
+	reencrypting atomic.Bool // by a call in this process
+	// schedule is that of the metadata; nil until the table was opened, or its
+	// metadata read.
+	schedule atomic.Pointer[Schedule]
+	looked   time.Time // when its data's age was last looked at, by the store's one scheduler
+	// overdue is why what the schedule asks for could not be done; nil if it was.
+	overdue atomic.Pointer[string]
 
 	mu      sync.Mutex // guards opening, closing and all below
 	dropped bool
@@ -45,6 +57,10 @@ type Table struct {
 	full    bool      // the disk was full: the instance only reads
 	tried   time.Time // when a full table was last tried for writing
 	snaps   map[keyring.ID]*instance
+	locked  *LockedError // nil unless the table is locked
+	refused error        // why the key service let the last opening fail
+	// endLease stops the goroutine that keeps the lease; nil if none does.
+	endLease context.CancelFunc
 }
 
 func (s *Store) newTable(name string, id keyring.ID) *Table {
@@ -67,8 +83,12 @@ func (t *Table) use() (*instance, error) {
 		}
 		i.leave()
 	}
+	tried := t.attempts.Load()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.refused != nil && t.attempts.Load() != tried {
+		return nil, t.refused // somebody has asked the key service while we waited
+	}
 	if err := t.openLocked(context.Background()); err != nil {
 		return nil, err
 	}
@@ -110,6 +130,8 @@ func (t *Table) openLocked(ctx context.Context) error {
 		return ErrClosed
 	case t.lost != nil:
 		return t.lost
+	case t.locked != nil:
+		return t.locked
 	}
 	if i := t.inst.Load(); i != nil && i.hole.Err() != nil {
 		t.fail(ctx, i)
@@ -120,7 +142,12 @@ func (t *Table) openLocked(ctx context.Context) error {
 	if t.inst.Load() != nil {
 		return nil
 	}
-	return t.openInstance(ctx)
+	err := t.openInstance(ctx)
+	t.attempts.Add(1)
+	if t.refused = nil; errors.Is(err, ErrKeyInaccessible) {
+		t.refused = err
+	}
+	return err
 }
 
 // fail takes a tripped instance away; mu is held. For want of space the table
@@ -131,6 +158,7 @@ func (t *Table) fail(ctx context.Context, i *instance) {
 	t.store.log.Error("a write to the disk failed", "table", t.id, "error", cause)
 	t.inst.Store(nil)
 	_ = i.close(nil) // inside the hole; its answer means nothing
+	t.stopLease()
 	t.failed(cause)
 	t.lose(i, cause)
 }
@@ -212,6 +240,7 @@ func (t *Table) newInstance(keys *keyring.TableKeys, dir string, readOnly bool) 
 		table: t, keys: keys, dir: dir, readOnly: readOnly,
 		drained: make(chan struct{}), views: make(map[*View]struct{}),
 	}
+	i.life, i.endLife = context.WithCancel(context.Background())
 	// Writers that wait for compactions wait in vain once there are none.
 	i.hole, i.fs = t.newFS(keys, func(error) { i.stall.release() })
 	return i
@@ -230,6 +259,7 @@ func (t *Table) openInstance(ctx context.Context) error {
 }
 
 func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
+	asked := time.Now()
 	keys, err := t.store.ring.OpenTable(ctx, t.id)
 	if err != nil {
 		return t.keyError(err)
@@ -243,7 +273,14 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 	if err != nil {
 		return err
 	}
+	if m.locked {
+		return &LockedError{Table: t.name, Since: asked}
+	}
+	if err := t.loadOverlay(keys, m); err != nil {
+		return err
+	}
 	i := t.newInstance(keys, t.dir, readOnly)
+	i.fs.NotBefore(m.reencrypting)
 	seal, err := t.lastState(i.fs)
 	if err != nil {
 		return err
@@ -255,6 +292,7 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 		if err := t.removeUnlisted(m); err != nil {
 			return err
 		}
+		t.removeOverlays(m)
 		// If we crash after this, the next open knows that the table was open,
 		// and from which MANIFEST on.
 		if err := t.store.journal.record(ctx, t.id, tableState{floor: i.fs.Manifest(t.dir)}); err != nil {
@@ -280,6 +318,8 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 		i.fs.Prune(i.dir)
 	}
 	t.inst.Store(i)
+	t.schedule.Store(&m.schedule)
+	t.startLease(asked)
 	return nil
 }
 
@@ -338,6 +378,7 @@ func (t *Table) create(ctx context.Context, keys *keyring.TableKeys) error {
 		return err
 	}
 	t.inst.Store(i)
+	t.startLease(time.Now())
 	return nil
 }
 
@@ -350,6 +391,7 @@ func (t *Table) abandon(ctx context.Context) error {
 	if i := t.inst.Swap(nil); i != nil {
 		_ = i.close(nil)
 	}
+	t.stopLease()
 	t.store.journal.forget(t.id)
 	return t.store.forget(ctx, t.id)
 }
@@ -365,7 +407,7 @@ func (t *Table) Reopen(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrPoisoned) {
 		t.store.log.Warn("close before reopening", "table", t.id, "error", err)
 	}
-	t.fault, t.full, t.missing = nil, false, nil
+	t.fault, t.full, t.missing, t.locked = nil, false, nil, nil
 	return t.openLocked(ctx)
 }
 
@@ -388,6 +430,7 @@ func (t *Table) Close() error {
 }
 
 func (t *Table) closeLocked(ctx context.Context) error {
+	defer t.stopLease()
 	var errs []error
 	for id, i := range t.snaps {
 		delete(t.snaps, id)
@@ -429,6 +472,7 @@ func (t *Table) closeIfIdle() {
 			}
 		}
 	}
+	t.stopLease()
 	i := t.inst.Load()
 	if i == nil || i.used.Swap(false) || !i.idle() || len(t.snaps) > 0 {
 		return
@@ -571,11 +615,20 @@ func (t *Table) Flush() error {
 // compaction of the table that fails meanwhile, or with ErrClosed where the
 // table is closed before.
 func (t *Table) Compact(ctx context.Context, from, to []byte) error {
-	i, err := t.useForWriting()
-	if err != nil {
-		return err
+	for {
+		i, err := t.useForWriting()
+		if err != nil {
+			return err
+		}
+		err = i.compact(ctx, from, to)
+		i.leave()
+		if !errors.Is(err, ErrClosed) || !i.renewed.Load() {
+			return err
+		}
 	}
-	defer i.leave()
+}
+
+func (i *instance) compact(ctx context.Context, from, to []byte) error {
 	if from == nil {
 		from = []byte{}
 	}
@@ -591,6 +644,7 @@ func (t *Table) Compact(ctx context.Context, from, to []byte) error {
 	done := make(chan error, 1)
 	go func() { done <- i.db.Compact(ctx, from, to, true) }()
 	i.scheduler.awake()
+	var err error
 	select {
 	case err = <-done:
 	case err = <-failed:

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cofredb/cofre/engine/internal/hole"
 	"github.com/cofredb/cofre/engine/internal/sealfs"
@@ -145,6 +146,15 @@ func (v *verifier) table(ctx context.Context, t *Table) {
 		return
 	}
 	defer keys.Wipe()
+	if m.locked {
+		v.fault(t.dir, &LockedError{Table: t.name, Since: time.Now()})
+		return
+	}
+	if err := t.loadOverlay(keys, m); err != nil {
+		v.fault(t.dir, err)
+		return
+	}
+	v.overlays(t, m)
 	h, fs := t.newFS(keys, nil)
 	seal, err := t.lastState(fs)
 	if err != nil {
@@ -169,6 +179,18 @@ func (v *verifier) table(ctx context.Context, t *Table) {
 			v.warn(t.store.fs.PathJoin(t.dir, snapshotsDir, id), "a snapshot that was never completed; the next open removes it")
 		}
 	}
+}
+
+// overlays counts the overlay, which has been read, and warns of others.
+func (v *verifier) overlays(t *Table, m *metadata) {
+	walk(v.s.fs, v.s.fs.PathJoin(t.dir, overlayDir), func(path string, size int64) {
+		if path != t.overlayPath(m.overlay.id) {
+			v.warn(path, "not the overlay in force")
+			return
+		}
+		v.rep.Files++
+		v.rep.Bytes += size
+	})
 }
 
 // directory verifies the files of a table's or a snapshot's directory: first
@@ -199,7 +221,7 @@ func (v *verifier) directory(ctx context.Context, t *Table, keys *keyring.TableK
 			return
 		}
 		path := t.store.fs.PathJoin(dir, n)
-		if n == snapshotsDir && dir == t.dir {
+		if (n == snapshotsDir || n == overlayDir) && dir == t.dir {
 			continue
 		}
 		if fi, err := t.store.fs.Stat(path); err == nil && fi.Mode().IsRegular() {

@@ -22,16 +22,25 @@ type View struct {
 
 // View returns a view of the table as it is now.
 func (t *Table) View() (*View, error) {
-	i, err := t.use()
-	if err != nil {
-		return nil, err
+	for {
+		i, err := t.use()
+		if err != nil {
+			return nil, err
+		}
+		v, err := i.view()
+		i.leave()
+		if err != errLeft { // else the table closes, and opens again on this use
+			return v, err
+		}
 	}
-	defer i.leave()
+}
+
+func (i *instance) view() (*View, error) {
 	snap := i.db.NewSnapshot()
 	v := &View{inst: i, reader: snap, snap: snap}
 	if !i.addView(v) {
 		v.interrupt()
-		return nil, ErrClosed
+		return nil, errLeft
 	}
 	return v, i.result(nil)
 }
@@ -74,12 +83,12 @@ func (v *View) Close() error {
 // use enters the instance below for one call, and keeps the view open.
 func (v *View) use() (pebble.Reader, error) {
 	if !v.inst.enter() {
-		return nil, ErrClosed
+		return nil, v.inst.over()
 	}
 	v.mu.RLock()
 	if v.closed {
 		v.leave()
-		return nil, ErrClosed
+		return nil, v.inst.over()
 	}
 	return v.reader, nil
 }
@@ -126,6 +135,11 @@ func (v *View) Scan(opts ScanOptions) iter.Seq2[Entry, error] {
 			yield(Entry{}, err)
 			return
 		}
-		v.inst.scan(r, opts, v.leave, yield)
+		c, err := v.inst.newCursor(r, opts)
+		v.leave()
+		if err == errLeft {
+			err = v.inst.over()
+		}
+		v.inst.scan(c, err, yield)
 	}
 }

@@ -215,6 +215,8 @@ type ManifestNoteOut struct {
 	Entries []MapEntry `json:"entries"`
 	Log     Segment    `json:"log"`
 	Gone    []MapKey   `json:"gone"`
+	// Replacing may have taken the place of files of the map.
+	Replacing []MapEntry `json:"replacing"`
 }
 
 // A MapEntry is a file of the file map.
@@ -270,7 +272,13 @@ type TableMetadataOut struct {
 	CreatedAt     int64      `json:"created_at,string"`
 	SeparateFrom  int64      `json:"separate_from,string"`
 	NotCompressed bool       `json:"not_compressed"`
+	Locked        bool       `json:"locked"`
 	Snapshots     []Snapshot `json:"snapshots"`
+	OverlayID     Hex        `json:"overlay_id"`
+	OverlayDigest Hex        `json:"overlay_digest"`
+	Reencrypting  int64      `json:"reencrypting,string"`
+	KeyAge        int64      `json:"key_age,string"`
+	DataAge       int64      `json:"data_age,string"`
 }
 
 // A Snapshot is a snapshot that exists.

@@ -60,6 +60,13 @@ func scenarios() []scenario {
 			t.call("rotate the key", func() error { return t.s.Rotate(table, work.NewTableKey) })
 			t.call("flush", func() error { return t.s.Flush(table) })
 		}},
+		{"renew", false, false, func(t *try) {
+			t.write(table, 2)
+			t.call("rotate the key", func() error { return t.s.Rotate(table, work.NewTableKey) })
+			t.call("retire", func() error { return t.s.Retire(table) })
+			t.call("re-encrypt", func() error { return t.s.Reencrypt(table) })
+			t.write(table, 2)
+		}},
 		{"open", true, false, func(t *try) {
 			if t.open() == nil {
 				t.write(table, 2)

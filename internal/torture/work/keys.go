@@ -2,8 +2,10 @@ package work
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
@@ -66,3 +68,66 @@ func (e *Engine) heard(t *engine.Table) error {
 }
 
 func (w *watch) Rotate(table string, root int) error { return w.keep(w.Engine.Rotate(table, root)) }
+
+// renewVerb seals what a table holds under new keys, or destroys the version of its
+// key before the newest; what the table holds does not change:
+//
+//	renew ks.a data
+//	renew ks.a retire
+var renewVerb = Verb{
+	Name: "renew", Weight: 3, Args: 2,
+	Make: func(g *Gen) []string {
+		return []string{g.table(), []string{"data", "retire"}[g.rng.IntN(2)]}
+	},
+	Run: func(s Subject, a []string) string {
+		switch a[1] {
+		case "data":
+			return answer(s.Reencrypt(a[0]))
+		case "retire":
+			return answer(s.Retire(a[0]))
+		}
+		return "no such op"
+	},
+}
+
+func (m *Model) Reencrypt(table string) error { return m.there(table) }
+func (m *Model) Retire(table string) error    { return m.there(table) }
+
+// patience is how long a re-encryption works before it is interrupted: open views
+// would keep it waiting. The next one goes on from there.
+const patience = 300 * time.Millisecond
+
+func (e *Engine) Reencrypt(table string) error {
+	t, err := e.table(table)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err = t.Reencrypt(ctx, engine.ReencryptOptions{})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+func (e *Engine) Retire(table string) error {
+	t, err := e.table(table)
+	if err != nil {
+		return err
+	}
+	for _, info := range e.Store.Tables() {
+		if info.ID != t.ID() || info.KeyVersion < 2 {
+			continue
+		}
+		err := t.RetireKey(context.Background(), info.KeyVersion-1)
+		// It was retired before, or a compaction still writes under it.
+		if !errors.Is(err, keyring.ErrVersionUnknown) && !errors.Is(err, engine.ErrVersionNeeded) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *watch) Reencrypt(table string) error { return w.keep(w.Engine.Reencrypt(table)) }
+func (w *watch) Retire(table string) error    { return w.keep(w.Engine.Retire(table)) }

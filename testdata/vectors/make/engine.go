@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cofredb/cofre/internal/vectors"
 )
@@ -16,16 +17,26 @@ func encodeNote(n vectors.ManifestNoteOut) []byte {
 	if len(n.Gone) > 0 {
 		flags |= 2
 	}
-	b := cat(flags, uint32(len(n.Entries)))
-	for _, e := range n.Entries {
-		b = cat(b, e.Number, e.Kind, []byte(e.FileID), e.Length)
+	if len(n.Replacing) > 0 {
+		flags |= 4
 	}
-	b = cat(b, segment(n.Log))
+	b := cat(flags, encodeEntries(n.Entries), segment(n.Log))
 	if len(n.Gone) > 0 {
 		b = cat(b, uint32(len(n.Gone)))
 		for _, k := range n.Gone {
 			b = cat(b, k.Number, k.Kind)
 		}
+	}
+	if len(n.Replacing) > 0 {
+		b = cat(b, encodeEntries(n.Replacing))
+	}
+	return b
+}
+
+func encodeEntries(entries []vectors.MapEntry) []byte {
+	b := cat(uint32(len(entries)))
+	for _, e := range entries {
+		b = cat(b, e.Number, e.Kind, []byte(e.FileID), e.Length)
 	}
 	return b
 }
@@ -33,7 +44,7 @@ func encodeNote(n vectors.ManifestNoteOut) []byte {
 func manifestNotes(s *set) {
 	g := s.group("manifest-note", "docs/format.md#the-file-map")
 	valid := func(name, rule string, change func(*vectors.ManifestNoteOut)) {
-		n := vectors.ManifestNoteOut{Entries: []vectors.MapEntry{}, Log: noSegment, Gone: []vectors.MapKey{}}
+		n := vectors.ManifestNoteOut{Entries: []vectors.MapEntry{}, Log: noSegment, Gone: []vectors.MapKey{}, Replacing: []vectors.MapEntry{}}
 		change(&n)
 		g.valid(name, rule, vectors.ManifestNoteIn{Note: encodeNote(n)}, n)
 	}
@@ -63,9 +74,16 @@ func manifestNotes(s *set) {
 	valid("come-and-gone", "What is gone leaves the map after the note's entries have entered it.", func(n *vectors.ManifestNoteOut) {
 		n.Entries, n.Gone = []vectors.MapEntry{sst}, []vectors.MapKey{sst.MapKey}
 	})
+	again := sst
+	again.FileID = id("000007.sst, sealed anew")
+	valid("replaced", "Bit 2: a file may have been replaced.", func(n *vectors.ManifestNoteOut) { n.Replacing = []vectors.MapEntry{again} })
+	valid("replaced-all", "What may be replaced follows what is gone.", func(n *vectors.ManifestNoteOut) {
+		typical(n)
+		n.Replacing = []vectors.MapEntry{again}
+	})
 	valid("typical", "A note may have entries, a log and what is gone at once.", typical)
 	g.valid("gone-none", "Bit 1 may be set with a count of 0.", vectors.ManifestNoteIn{Note: cat(uint8(2), uint32(0), segment(noSegment), uint32(0))},
-		vectors.ManifestNoteOut{Entries: []vectors.MapEntry{}, Log: noSegment, Gone: []vectors.MapKey{}})
+		vectors.ManifestNoteOut{Entries: []vectors.MapEntry{}, Log: noSegment, Gone: []vectors.MapKey{}, Replacing: []vectors.MapEntry{}})
 
 	var n vectors.ManifestNoteOut
 	typical(&n)
@@ -83,7 +101,8 @@ func manifestNotes(s *set) {
 	bad("cut-gone", "What is gone is whole.", b[:len(b)-1])
 	bad("appended", "No byte is left over.", cat(b, uint8(0)))
 	bad("gone-without-bit", "What is gone is there only where bit 1 says so.", put(b, 0, uint8(1)))
-	bad("flag-2", "Other bits of the flags are 0.", put(b, 0, uint8(1|2|4)))
+	bad("no-replaced", "What bit 2 announces is there.", put(b, 0, uint8(1|2|4)))
+	bad("flag-3", "Other bits of the flags are 0.", put(b, 0, uint8(1|2|8)))
 	bad("flag-7", "Other bits of the flags are 0, up to the highest.", put(b, 0, uint8(1|2|128)))
 	bad("count-huge", "A count is no more than fits into what is left.", put(b, 1, uint32(1<<32-1)))
 	bad("count-more", "A count of one too many takes the log for an entry.", put(b, 1, uint32(3)))
@@ -185,17 +204,23 @@ func encodeMetadata(m vectors.TableMetadataOut) []byte {
 	if m.NotCompressed {
 		flags = 1
 	}
-	b := cat(uint8(1), uint64(m.CreatedAt), uint64(m.SeparateFrom), flags, uint32(len(m.Snapshots)))
+	if m.Locked {
+		flags |= 2
+	}
+	b := cat(uint8(2), uint64(m.CreatedAt), uint64(m.SeparateFrom), flags, uint32(len(m.Snapshots)))
 	for _, s := range m.Snapshots {
 		b = cat(b, []byte(s.ID), prefixed(s.Name), uint64(s.CreatedAt), uint64(s.Files), uint64(s.Bytes), prefixed(s.Record))
 	}
-	return b
+	return cat(b, []byte(m.OverlayID), []byte(m.OverlayDigest), uint64(m.Reencrypting), uint64(m.KeyAge), uint64(m.DataAge))
 }
+
+// behindSnapshots is what version 2 has that version 1 has not, in bytes.
+const behindSnapshots = 16 + 32 + 3*8
 
 func tableMetadata(s *set) {
 	g := s.group("table-metadata", "docs/format.md#table-metadata")
 	snapshot := vectors.Snapshot{ID: id("snapshot"), Name: vectors.Text("daily"), CreatedAt: createdAt, Files: 12, Bytes: 1 << 33, Record: encodeRecord(typicalRecord)}
-	base := vectors.TableMetadataOut{CreatedAt: createdAt, Snapshots: []vectors.Snapshot{}}
+	base := vectors.TableMetadataOut{CreatedAt: createdAt, Snapshots: []vectors.Snapshot{}, OverlayID: make([]byte, 16), OverlayDigest: make([]byte, 32)}
 	with := func(change func(*vectors.TableMetadataOut)) vectors.TableMetadataOut {
 		m := base
 		change(&m)
@@ -221,22 +246,36 @@ func tableMetadata(s *set) {
 		other.ID, other.Name, other.Record = id("another snapshot"), vectors.Text("weekly"), vectors.Hex{}
 		m.Snapshots = []vectors.Snapshot{snapshot, other}
 	}))
+	valid("locked", "Bit 1 of the flags: the table is locked on request.", with(func(m *vectors.TableMetadataOut) { m.Locked = true }))
+	valid("overlay", "A table may have an overlay of data keys.", with(func(m *vectors.TableMetadataOut) {
+		m.OverlayID, m.OverlayDigest = id("overlay"), random("overlay's digest", 32)
+	}))
+	valid("reencrypting", "A re-encryption may be under way.", with(func(m *vectors.TableMetadataOut) { m.Reencrypting = createdAt + 1 }))
+	valid("schedule", "Keys and data may have a maximum age, of an hour at least.", with(func(m *vectors.TableMetadataOut) {
+		m.KeyAge, m.DataAge = int64(time.Hour), int64(365*24*time.Hour)
+	}))
 	b := encodeMetadata(named("daily"))
+	g.valid("version-1", "Version 1 ends behind the snapshots.",
+		vectors.TableMetadataIn{Metadata: put(b[:len(b)-behindSnapshots], 0, uint8(1))}, named("daily"))
 	bad := func(name, rule, class string, b []byte) {
 		g.invalid(name, rule, class, -1, vectors.TableMetadataIn{Metadata: b})
 	}
 	bad("nothing", "There is no version 0, which a missing one reads as.", "ErrVersion", nil)
 	bad("version-0", "There is no version 0.", "ErrVersion", put(b, 0, uint8(0)))
-	bad("version-2", "An unknown version is refused as an unknown version.", "ErrVersion", put(b, 0, uint8(2)))
+	bad("version-3", "An unknown version is refused as an unknown version.", "ErrVersion", put(b, 0, uint8(3)))
+	bad("version-1-more", "Version 1 has nothing behind the snapshots.", "ErrFormat", put(b, 0, uint8(1)))
+	bad("no-overlay", "From version 2 on the overlay's id is there, or zeros.", "ErrFormat", b[:len(b)-behindSnapshots])
+	bad("age-short", "A maximum age is no less than an hour.", "ErrFormat", put(b, len(b)-8, uint64(time.Hour-1)))
+	bad("age-huge", "A maximum age has 63 bits.", "ErrFormat", put(b, len(b)-16, uint64(1<<63)))
 	bad("cut", "Metadata that is cut does not parse.", "ErrFormat", b[:len(b)-1])
 	bad("cut-head", "What stands before the snapshots is whole.", "ErrFormat", b[:21])
 	bad("appended", "No byte is left over.", "ErrFormat", cat(b, uint8(0)))
-	bad("flags", "Other bits of the flags are 0.", "ErrFormat", put(b, 17, uint8(2)))
+	bad("flags", "Other bits of the flags are 0.", "ErrFormat", put(b, 17, uint8(4)))
 	bad("separate-negative", "The size of separated values has 63 bits.", "ErrFormat", put(b, 9, uint64(1<<63)))
 	bad("count-huge", "A count is no more than fits into what is left.", "ErrFormat", put(b, 18, uint32(1<<32-1)))
 	bad("count-less", "A count of one too few leaves a snapshot over.", "ErrFormat", put(b, 18, uint32(0)))
 	bad("name-long", "A snapshot's name has at most 96 bytes.", "ErrFormat", encodeMetadata(named(strings.Repeat("n", 97))))
-	bad("record-beyond", "A record's length is within the metadata.", "ErrFormat", put(b, len(b)-len(snapshot.Record)-4, uint32(1<<20)))
+	bad("record-beyond", "A record's length is within the metadata.", "ErrFormat", put(b, len(b)-behindSnapshots-len(snapshot.Record)-4, uint32(1<<20)))
 }
 
 func names(s *set) {
