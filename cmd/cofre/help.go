@@ -31,7 +31,8 @@ object a line, where a verb gives any number of things:
 
   a document   init, import, put, get, delete, stats, export -o,
                table create|describe|drop, snapshot create|drop,
-               keys rotate-root|rotate-table,
+               keys status|rotate-root|rotate-table|reencrypt|
+                 retire|lock|unlock|schedule,
                kms create|describe|disable|enable|rotate
   JSON Lines   scan, export, table list, snapshot list, kms list, inspect,
                verify

@@ -13,7 +13,9 @@ import (
 )
 
 func (a *app) keysCommand() *cobra.Command {
-	c := group("keys", "Rotate the keys of tables; what root keys are", a.rotateRootCommand(), a.rotateTableCommand())
+	c := group("keys", "Show, rotate, renew and retire the keys of tables; what root keys are",
+		a.keysStatusCommand(), a.rotateRootCommand(), a.rotateTableCommand(), a.reencryptCommand(),
+		a.retireCommand(), a.lockCommand(), a.unlockCommand(), a.scheduleCommand())
 	c.Long = `Root keys
 
 A store holds only wrapped keys. What unwraps them is its root key, and that
@@ -54,9 +56,9 @@ no file of it is read or written. Snapshots stay readable.
 
 With --to NAME the table gets another root key of the local key service, and a
 new version of its own key: who holds the former root key, and a copy of the
-store, cannot open files that are made from then on, unless his copy of the key
-service's file has the new root key too. Files that exist stay open to him. From
-then on --key must name the new root key as well.
+store, cannot open what is written from then on, unless his copy of the key
+service's file has the new root key too. Files that exist stay open to him until
+"cofre keys reencrypt". From then on --key must name the new root key as well.
 
 Without --to the table keeps its root key, whose newest material then wraps the
 table's key, after "cofre kms rotate". The table's key is the same: that keeps
@@ -96,9 +98,10 @@ func (a *app) rotateTableCommand() *cobra.Command {
 		Use:   "rotate-table TABLE",
 		Short: "Give a table a new version of its key",
 		Long: `Gives a table a new version of its key, under the same root key and its newest
-material. Files that are made from then on are sealed under it: who has the
-former version of the table's key does not open them. Files that exist stay as
-they are, and stay readable: the older versions hang below the newest.`,
+material. What is written from then on is sealed under it: who has the former
+version of the table's key does not open that. Files that exist stay as they are,
+and stay readable. The data keys of all of them are wrapped by the new version as
+well, so that "cofre keys retire" can destroy the former one.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withKeysOf(cmd, args[0], func(t *engine.Table, _ engine.TableInfo, _ *rootKeys) error {

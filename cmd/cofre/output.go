@@ -101,7 +101,7 @@ func plural[N int | int64 | uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	if before, ok := strings.CutSuffix(noun, "y"); ok {
+	if before, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(noun, "key") && !strings.HasSuffix(noun, "day") {
 		return thousands(int64(n)) + " " + before + "ies"
 	}
 	return thousands(int64(n)) + " " + noun + "s"
