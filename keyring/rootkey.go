@@ -119,12 +119,13 @@ func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // A Description is what a key service tells about a root key. It holds no
 // secret.
 type Description struct {
-	URI      string
-	State    State
-	Versions []VersionInfo // ascending; empty where the service does not tell
-	Location string        // where the key lies: a path, an endpoint; "" if nowhere
-	Sealed   bool          // whether the key is itself encrypted where it lies
-	Note     string        // one line for people, such as "unsealed file"
+	URI          string
+	State        State
+	DeletionDate time.Time     // when a key that is pending deletion is destroyed; zero if not told
+	Versions     []VersionInfo // ascending; empty where the service does not tell
+	Location     string        // where the key lies: a path, an endpoint; "" if nowhere
+	Sealed       bool          // whether the key is itself encrypted where it lies
+	Note         string        // one line for people, such as "unsealed file"
 }
 
 // A VersionInfo is one version of a root key.

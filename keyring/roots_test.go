@@ -62,8 +62,10 @@ func TestWrongRoot(t *testing.T) {
 	// Disabled, pending deletion.
 	require.NoError(t, svc.Disable(ctx, "default"))
 	require.ErrorIs(t, open(root), keyring.ErrKeyDenied)
-	require.NoError(t, svc.ScheduleDeletion(ctx, "default"))
+	_, err = svc.ScheduleDeletion(ctx, "default", 7)
+	require.NoError(t, err)
 	require.ErrorIs(t, open(root), keyring.ErrKeyDenied)
+	require.NoError(t, svc.CancelDeletion(ctx, "default"))
 	require.NoError(t, svc.Enable(ctx, "default"))
 	require.NoError(t, open(root))
 

@@ -140,16 +140,21 @@ type ListIn struct {
 	List Hex `json:"list"`
 }
 
-// KeyServiceIn is the file of the local key service.
+// KeyServiceIn is the file of the local key service, and what it is sealed by.
 type KeyServiceIn struct {
-	File Hex `json:"file"`
+	File       Hex  `json:"file"`
+	Passphrase Text `json:"passphrase,omitempty"`
+	KeyFile    Hex  `json:"key_file,omitempty"`
 }
 
 // KeyServiceOut is what it holds.
 type KeyServiceOut struct {
-	Revision uint64    `json:"revision,string"`
-	Keys     []RootKey `json:"keys"`
-	Notes    []Note    `json:"notes"`
+	Revision  uint64         `json:"revision,string"`
+	Keys      []RootKey      `json:"keys"`
+	Destroyed []DestroyedKey `json:"destroyed,omitempty"`
+	Aliases   []KeyAlias     `json:"aliases,omitempty"`
+	Grants    []KeyGrant     `json:"grants,omitempty"`
+	Notes     []Note         `json:"notes"`
 }
 
 // A RootKey is a key of the local key service.
@@ -158,7 +163,36 @@ type RootKey struct {
 	ID        Hex          `json:"id"`
 	State     uint8        `json:"state"`
 	CreatedAt int64        `json:"created_at,string"`
+	DeleteAt  int64        `json:"delete_at,string,omitempty"`
 	Versions  []KeyVersion `json:"versions"`
+
+	RotationDays uint32 `json:"rotation_days,omitempty"`
+	RotateAt     int64  `json:"rotate_at,string,omitempty"`
+}
+
+// A DestroyedKey is what is left of a RootKey.
+type DestroyedKey struct {
+	ID   Hex    `json:"id"`
+	Name string `json:"name"`
+	At   int64  `json:"at,string"`
+}
+
+// A KeyAlias is another name of a RootKey.
+type KeyAlias struct {
+	Name string `json:"name"`
+	Key  Hex    `json:"key"` // its id
+}
+
+// A KeyGrant lets somebody use a RootKey.
+type KeyGrant struct {
+	ID         Hex               `json:"id"`
+	Key        Hex               `json:"key"` // its id
+	Grantee    string            `json:"grantee"`
+	Retiring   string            `json:"retiring,omitempty"`
+	Operations uint32            `json:"operations"`
+	CreatedAt  int64             `json:"created_at,string"`
+	Constraint uint8             `json:"constraint"`
+	Pairs      map[string]string `json:"pairs,omitempty"`
 }
 
 // A KeyVersion is a version of a RootKey.

@@ -2,7 +2,9 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -21,26 +23,34 @@ type fingerprint [prefixLen + checksumLen]byte
 // file of tolerable size. The size is what fstat says of the open file, which
 // changes replace and never edit.
 func openChecked(path string) (*os.File, int64, error) {
+	f, size, err := openPrivate(path, checkMode)
+	switch {
+	case err != nil:
+		return nil, 0, classify(err)
+	case size > maxFileLen:
+		err = corrupt.New(corrupt.ErrFormat, path, -1, "%d bytes are more than a key-service file may have, %d", size, maxFileLen)
+	case size < minFileLen:
+		err = corrupt.New(corrupt.ErrFormat, path, -1, "%d bytes are too short for a key-service file", size)
+	default:
+		return f, size, nil
+	}
+	f.Close()
+	return nil, 0, err
+}
+
+// openPrivate opens a regular file whose mode the check accepts.
+func openPrivate(path string, check func(string, fs.FileMode) error) (*os.File, int64, error) {
 	f, err := openNoFollow(path)
 	if err != nil {
-		var e *corrupt.Error
-		if errors.As(err, &e) {
-			return nil, 0, err
-		}
-		return nil, 0, classify(err)
+		return nil, 0, err
 	}
 	fi, err := f.Stat()
 	switch {
 	case err != nil:
-		err = classify(err)
 	case !fi.Mode().IsRegular():
 		err = notRegular(path, fi.Mode())
-	case fi.Size() > maxFileLen:
-		err = corrupt.New(corrupt.ErrFormat, path, -1, "%d bytes are more than a key-service file may have, %d", fi.Size(), maxFileLen)
-	case fi.Size() < minFileLen:
-		err = corrupt.New(corrupt.ErrFormat, path, -1, "%d bytes are too short for a key-service file", fi.Size())
 	default:
-		err = checkMode(path, fi.Mode())
+		err = check(path, fi.Mode())
 	}
 	if err != nil {
 		f.Close()
@@ -66,7 +76,7 @@ func readAt(f *os.File, path string, b []byte, off int64) error {
 
 // load reads the file unless have is its fingerprint already: then it
 // returns nil.
-func load(path string, have *fingerprint) (*keyFile, *fingerprint, error) {
+func load(ctx context.Context, path string, have *fingerprint, sealings []*Sealing) (*keyFile, *fingerprint, error) {
 	f, size, err := openChecked(path)
 	if err != nil {
 		return nil, nil, err
@@ -90,31 +100,56 @@ func load(path string, have *fingerprint) (*keyFile, *fingerprint, error) {
 	if err := readAt(f, path, b, 0); err != nil {
 		return nil, nil, err
 	}
-	kf, err := parse(b)
+	kf, err := parse(ctx, b, sealings)
 	if err != nil {
-		return nil, nil, corrupt.At(path, err)
+		return nil, nil, at(path, err)
 	}
 	return kf, print, nil
 }
 
-// store replaces the file by kf. The caller holds the lock. If we crash before
-// the rename is durable the old file stands, after it the new one; a temporary
-// file that is left holds keys, has mode 0600, and is removed by the next
-// change.
-func store(path string, kf *keyFile) error {
-	b := kf.encode()
-	defer clear(b)
-	temp := path + ".tmp"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// at names the file in an error of parse.
+func at(path string, err error) error {
+	var sealed *SealedError
+	switch {
+	case errors.Is(err, corrupt.ErrCorrupt):
+		return corrupt.At(path, err)
+	case errors.As(err, &sealed):
+		sealed.Path = path
 		return err
 	}
-	if err := writeSynced(temp, b); err != nil {
-		return errors.Join(err, os.Remove(temp))
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// store replaces the file by kf. The caller holds the lock. If we crash before
+// the rename is durable the old file stands, after it the new one; a temporary
+// file that is left may hold keys in the clear, has mode 0600, and is removed
+// by the next change. step is told what comes next; it is nil outside tests.
+// renamed says that the new file stands, although the error may say that it
+// need not last.
+func store(path string, kf *keyFile, step func(string)) (renamed bool, err error) {
+	if step == nil {
+		step = func(string) {}
 	}
+	b, err := kf.encode()
+	if err != nil {
+		return false, err
+	}
+	defer clear(b)
+	temp := path + ".tmp"
+	step("remove")
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	step("write")
+	if err := writeSynced(temp, b, step); err != nil {
+		return false, errors.Join(err, os.Remove(temp))
+	}
+	step("rename")
 	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(err, os.Remove(temp))
+		return false, errors.Join(err, os.Remove(temp))
 	}
-	return syncDir(filepath.Dir(path))
+	step("sync directory")
+	return true, syncDir(filepath.Dir(path))
 }
 
 // mkdirAll makes a directory and those above it that are missing, and makes
@@ -138,7 +173,7 @@ func mkdirAll(dir string, sync func(string) error) error {
 	return nil
 }
 
-func writeSynced(path string, b []byte) error {
+func writeSynced(path string, b []byte, step func(string)) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -146,6 +181,7 @@ func writeSynced(path string, b []byte) error {
 	if _, err := f.Write(b); err != nil {
 		return errors.Join(err, f.Close())
 	}
+	step("sync")
 	if err := f.Sync(); err != nil {
 		return errors.Join(err, f.Close())
 	}

@@ -27,6 +27,16 @@ func checkMode(path string, mode fs.FileMode) error {
 	return nil
 }
 
+// checkCredentialMode refuses a file that others have any access to, or the
+// group more than reading: where systemd gives access by an access list, its
+// mask shows as the group's mode.
+func checkCredentialMode(path string, mode fs.FileMode) error {
+	if mode.Perm()&0o037 != 0 {
+		return &PermissionError{Path: path, Mode: mode}
+	}
+	return nil
+}
+
 func syncDir(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

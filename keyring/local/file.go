@@ -3,39 +3,41 @@ package local
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"crypto/subtle"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/cofredb/cofre/internal/codec"
-	"github.com/cofredb/cofre/internal/corrupt"
-	"github.com/cofredb/cofre/internal/secret"
 	"github.com/cofredb/cofre/keyring"
 )
 
 const (
 	fileMagic   = "\x93COFRL\r\n" // L: local key service
-	fileVersion = 1
-	unsealed    = 0
+	fileVersion = 2
 
-	prefixLen   = 20 // up to and with the revision
-	checksumLen = sha256.Size
-	minFileLen  = prefixLen + 4 + 4 + checksumLen
+	prefixLen  = 20 // up to and with the revision
+	minFileLen = prefixLen + 4 + 4 + checksumLen
 
-	maxFileLen  = 16 << 20
-	maxKeys     = 1024
-	maxVersions = 4096
-	maxNotes    = 1 << 17
-	maxNameLen  = 64
+	maxFileLen   = 16 << 20
+	maxKeys      = 1024
+	maxVersions  = 4096
+	maxDestroyed = 1024
+	maxAliases   = 1024
+	maxGrants    = 4096
+	maxNotes     = 1 << 17
+	maxNameLen   = 64
 )
 
 // A keyFile is the file in memory.
 type keyFile struct {
-	revision uint64
-	keys     []*rootKey // ascending by name
-	notes    []note     // ascending by store
+	version   uint16 // of the format it was read in
+	seal      seal
+	revision  uint64
+	keys      []*rootKey // ascending by name
+	destroyed []destroyed
+	aliases   []alias // ascending by name
+	grants    []grant // ascending by id
+	notes     []note  // ascending by store
 }
 
 type rootKey struct {
@@ -43,6 +45,9 @@ type rootKey struct {
 	id        keyring.ID
 	state     keyring.State
 	createdAt time.Time
+	deleteAt  time.Time // of a key that is pending deletion, or zero
+	period    uint32    // days between automatic rotations; 0: none
+	rotateAt  time.Time // the next one, or zero
 	versions  []version // ascending; the last wraps
 }
 
@@ -50,6 +55,13 @@ type version struct {
 	number    uint32
 	createdAt time.Time
 	key       *keyring.Secret
+}
+
+// A destroyed is what is left of a key, in the order of destruction.
+type destroyed struct {
+	id   keyring.ID
+	name string
+	at   time.Time
 }
 
 type note struct {
@@ -64,6 +76,35 @@ func (f *keyFile) key(name string) (*rootKey, bool) {
 		return nil, false
 	}
 	return f.keys[i], true
+}
+
+func (f *keyFile) keyOf(id keyring.ID) (*rootKey, bool) {
+	i := slices.IndexFunc(f.keys, func(k *rootKey) bool { return k.id == id })
+	if i < 0 {
+		return nil, false
+	}
+	return f.keys[i], true
+}
+
+// named resolves the name of a key, or "alias/" and the name of an alias.
+func (f *keyFile) named(name string) (*rootKey, error) {
+	if short, ok := strings.CutPrefix(name, AliasPrefix); ok {
+		i, ok := f.findAlias(short)
+		if !ok {
+			return nil, fmt.Errorf("%w: no alias is named %q", keyring.ErrKeyNotFound, name)
+		}
+		k, _ := f.keyOf(f.aliases[i].key)
+		return k, nil
+	}
+	if k, ok := f.key(name); ok {
+		return k, nil
+	}
+	for _, d := range slices.Backward(f.destroyed) {
+		if d.name == name {
+			return nil, fmt.Errorf("%w: %q was destroyed at %s", keyring.ErrKeyNotFound, name, d.at.Format(time.RFC3339))
+		}
+	}
+	return nil, fmt.Errorf("%w: no key is named %q", keyring.ErrKeyNotFound, name)
 }
 
 func (f *keyFile) add(k *rootKey) {
@@ -93,155 +134,21 @@ func (k *rootKey) infos() []keyring.VersionInfo {
 	return vs
 }
 
+func (k *rootKey) wipe() {
+	for _, v := range k.versions {
+		v.key.Wipe()
+	}
+}
+
 // wipe zeroes every key; f may be nil.
 func (f *keyFile) wipe() {
 	if f == nil {
 		return
 	}
 	for _, k := range f.keys {
-		for _, v := range k.versions {
-			v.key.Wipe()
-		}
+		k.wipe()
 	}
-}
-
-// encode makes the bytes of the file. They hold keys: the caller clears them.
-func (f *keyFile) encode() []byte {
-	n := minFileLen + 56*len(f.notes)
-	for _, k := range f.keys {
-		n += 4 + len(k.name) + 16 + 1 + 8 + 4 + 44*len(k.versions)
-	}
-	// Exact, so that no copy is left behind by growing.
-	w := codec.Writer{B: make([]byte, 0, n)}
-	w.Raw([]byte(fileMagic))
-	w.U16(fileVersion)
-	w.U8(unsealed)
-	w.U8(0)
-	w.U64(f.revision)
-	w.U32(uint32(len(f.keys)))
-	for _, k := range f.keys {
-		w.Str(k.name)
-		w.Raw(k.id[:])
-		w.U8(uint8(k.state))
-		w.U64(uint64(k.createdAt.UnixNano()))
-		w.U32(uint32(len(k.versions)))
-		for _, v := range k.versions {
-			w.U32(v.number)
-			w.U64(uint64(v.createdAt.UnixNano()))
-			w.Raw(v.key.Expose())
-		}
-	}
-	w.U32(uint32(len(f.notes)))
-	for _, n := range f.notes {
-		w.Raw(n.store[:])
-		w.U64(n.generation)
-		w.Raw(n.digest[:])
-	}
-	sum := sha256.Sum256(w.B)
-	w.Raw(sum[:])
-	return w.B
-}
-
-// parse reads the file, strictly. Errors are *corrupt.Error of class
-// ErrFormat or ErrVersion.
-func parse(b []byte) (_ *keyFile, err error) {
-	bad := func(off int64, format string, args ...any) error {
-		return corrupt.New(corrupt.ErrFormat, "", off, format, args...)
-	}
-	if len(b) < minFileLen {
-		return nil, bad(-1, "%d bytes are too short for a key-service file", len(b))
-	}
-	body := b[:len(b)-checksumLen]
-	r := codec.NewReader(body)
-	if string(r.Raw(len(fileMagic))) != fileMagic {
-		return nil, bad(0, "not a key-service file: wrong magic")
-	}
-	if v := r.U16(); v != fileVersion {
-		return nil, corrupt.New(corrupt.ErrVersion, "", 8, "key-service format version %d, this build knows %d", v, fileVersion)
-	}
-	if s := r.U8(); s != unsealed {
-		return nil, corrupt.New(corrupt.ErrVersion, "", 10, "sealing %d, this build knows %d", s, unsealed)
-	}
-	if sum := sha256.Sum256(body); subtle.ConstantTimeCompare(sum[:], b[len(body):]) != 1 {
-		return nil, bad(int64(len(body)), "the checksum does not match: the file was cut or changed")
-	}
-	if z := r.U8(); z != 0 {
-		return nil, bad(11, "reserved byte is %d", z)
-	}
-	f := &keyFile{revision: r.U64()}
-	defer func() {
-		if err != nil {
-			f.wipe()
-		}
-	}()
-	off := func() int64 { return int64(len(body) - r.Len()) }
-	for i, n := 0, r.Count(maxKeys, 4+1+16+1+8+4+44); i < n; i++ {
-		at := off()
-		k, err := parseKey(r)
-		if err != "" {
-			return nil, bad(at, "key %d of %d: %s", i+1, n, err)
-		}
-		f.keys = append(f.keys, k)
-		if i > 0 && f.keys[i-1].name >= k.name {
-			return nil, bad(at, "key %q out of order", k.name)
-		}
-	}
-	at := off()
-	f.notes = make([]note, r.Count(maxNotes, 56))
-	for i := range f.notes {
-		n := &f.notes[i]
-		r.Fill(n.store[:])
-		n.generation = r.U64()
-		r.Fill(n.digest[:])
-		if r.Err() == nil && i > 0 && bytes.Compare(f.notes[i-1].store[:], n.store[:]) >= 0 {
-			return nil, bad(at, "note of store %s out of order", n.store)
-		}
-	}
-	if err := r.Done(); err != nil {
-		return nil, bad(at, "notes: %v", err)
-	}
-	return f, nil
-}
-
-// parseKey reads one key, or says what is wrong with it.
-func parseKey(r *codec.Reader) (*rootKey, string) {
-	k := &rootKey{name: r.Str(maxNameLen)}
-	r.Fill(k.id[:])
-	k.state = keyring.State(r.U8())
-	k.createdAt = unixNano(r.U64())
-	n := r.Count(maxVersions, 44)
-	k.versions = make([]version, 0, n)
-	fault := ""
-	for range n {
-		v := version{number: r.U32(), createdAt: unixNano(r.U64())}
-		raw := r.Raw(secret.Size)
-		if raw == nil {
-			break
-		}
-		v.key, _ = keyring.NewSecret(raw)
-		if v.number == 0 || len(k.versions) > 0 && v.number <= k.newest().number {
-			fault = "versions out of order"
-		}
-		k.versions = append(k.versions, v)
-	}
-	switch {
-	case r.Err() != nil:
-		fault = r.Err().Error()
-	case fault != "":
-	case !validName(k.name):
-		fault = "malformed name"
-	case k.id.IsZero():
-		fault = "no id"
-	case k.state < keyring.StateEnabled || k.state > keyring.StatePendingDeletion:
-		fault = "unknown state"
-	case n == 0:
-		fault = "no version"
-	}
-	if fault != "" {
-		(&keyFile{keys: []*rootKey{k}}).wipe()
-		return nil, fault
-	}
-	return k, ""
+	f.seal.key.Wipe()
 }
 
 // validName accepts 1 to 64 letters, digits, dots, hyphens and underscores,
@@ -256,3 +163,11 @@ func validName(s string) bool {
 }
 
 func unixNano(n uint64) time.Time { return time.Unix(0, int64(n)).UTC() }
+
+// optional is unixNano of a time that may be missing, which 0 stands for.
+func optional(n uint64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return unixNano(n)
+}

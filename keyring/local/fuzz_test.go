@@ -2,6 +2,7 @@ package local
 
 import (
 	"encoding/hex"
+	"errors"
 	"os"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 // fuzzKeys is a file that is the same in every process that fuzzes.
 func fuzzKeys(t testing.TB) *keyFile {
 	t.Helper()
-	f := &keyFile{revision: 3, notes: []note{{store: keyring.ID{1}, generation: 2}}}
+	f := &keyFile{version: fileVersion, revision: 3, notes: []note{{store: keyring.ID{1}, generation: 2}}}
 	for i, name := range []string{"a", "b"} {
 		k := &rootKey{name: name, id: keyring.ID{1, byte(i)}, state: keyring.StateEnabled, createdAt: unixNano(1)}
 		for n := uint32(1); n <= 2; n++ {
@@ -38,27 +39,59 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// FuzzFile: whatever parses has one encoding; whatever does not is a
-// *corrupt.Error. The checksum is made to fit, or nothing would get past it.
+// FuzzFile: whatever parses has one encoding, and of version 1 one that holds
+// the same; whatever does not is a *corrupt.Error, or sealed. The checksum is
+// made to fit, or nothing would get past it.
 func FuzzFile(f *testing.F) {
-	f.Add(fuzzKeys(f).encode())
+	f.Add(encoded(f, fuzzKeys(f)))
 	for _, v := range fileVectors(f) {
 		f.Add([]byte(v.In.File))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := parse(b)
-		if err != nil {
-			require.ErrorIs(t, err, corrupt.ErrCorrupt)
-			if len(b) < minFileLen {
-				return
-			}
+		got, err := parse(t.Context(), b, nil)
+		if err != nil && len(b) >= minFileLen {
 			b = withChecksum(b)
-			if got, err = parse(b); err != nil {
-				require.ErrorIs(t, err, corrupt.ErrCorrupt)
-				return
-			}
+			got, err = parse(t.Context(), b, nil)
 		}
-		require.Equal(t, b, got.encode())
+		if err != nil {
+			require.True(t, errors.Is(err, corrupt.ErrCorrupt) || errors.Is(err, ErrSealed), "%v", err)
+			return
+		}
+		again := encoded(t, got)
+		if got.version == fileVersion {
+			require.Equal(t, b, again)
+			return
+		}
+		same, err := parse(t.Context(), again, nil)
+		require.NoError(t, err)
+		same.version = got.version
+		require.Equal(t, got, same)
+	})
+}
+
+// FuzzSealed: a sealed file opens as it was made, and no other opens.
+func FuzzSealed(f *testing.F) {
+	var good []byte
+	var by *Sealing
+	for _, v := range fileVectors(f) {
+		f.Add([]byte(v.In.File))
+		if v.Name == "2-key-file" {
+			good, by = v.In.File, &Sealing{byKeyFile, &keyFileKey{content: v.In.KeyFile}}
+		}
+	}
+	_, err := parse(f.Context(), good, []*Sealing{by})
+	require.NoError(f, err)
+	f.Add(encoded(f, fuzzKeys(f)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) >= minFileLen {
+			b = withChecksum(b)
+		}
+		_, err := parse(t.Context(), b, []*Sealing{by})
+		if err == nil {
+			require.Equal(t, good, b)
+			return
+		}
+		require.True(t, keyringtest.Classified(err), "%v", err)
 	})
 }
 

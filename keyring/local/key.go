@@ -2,28 +2,15 @@ package local
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"slices"
 
-	"github.com/cofredb/cofre/internal/aead"
-	"github.com/cofredb/cofre/internal/codec"
-	"github.com/cofredb/cofre/internal/corrupt"
-	"github.com/cofredb/cofre/internal/derive"
 	"github.com/cofredb/cofre/internal/secret"
 	"github.com/cofredb/cofre/keyring"
 )
 
-const (
-	scheme = "cofre-local:"
-
-	wrapFormat  = 1
-	labelWrap   = "cofre/v1/local-wrap"
-	saltLen     = 16
-	wrapHeadLen = 1 + 16 + 4 + saltLen
-	wrapLen     = wrapHeadLen + keyring.WrappedKeyLen
-)
+const scheme = "cofre-local:"
 
 func uri(name string) string { return scheme + name }
 
@@ -49,14 +36,18 @@ func (k *Key) Name() string { return k.name }
 // Format shows the URI, whatever the verb.
 func (k *Key) Format(f fmt.State, _ rune) { io.WriteString(f, k.URI()) }
 
-// use runs f on the key in its present state, if that allows its use.
-func (k *Key) use(ctx context.Context, f func(*rootKey) error) error {
+// use runs f on the key in its present state, if that allows its use, and a
+// grant does where the owner does not ask.
+func (k *Key) use(ctx context.Context, op Operations, ec EncryptionContext, f func(*rootKey) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return k.s.view(func(kf *keyFile) error {
-		rk, err := kf.named(k.name)
+	return k.s.view(ctx, func(kf *keyFile) error {
+		rk, err := k.s.living(kf, k.name)
 		if err != nil {
+			return err
+		}
+		if err := kf.permit(k.s.principal, rk, op, ec); err != nil {
 			return err
 		}
 		if rk.state != keyring.StateEnabled {
@@ -66,22 +57,28 @@ func (k *Key) use(ctx context.Context, f func(*rootKey) error) error {
 	})
 }
 
+// useNewest is use to seal: an automatic rotation that is due comes first.
+// Where the file cannot be written the newest version that there is goes on:
+// it is as good as it was a moment before the date.
+func (k *Key) useNewest(ctx context.Context, op Operations, ec EncryptionContext, f func(*rootKey) error) error {
+	due := false
+	err := k.use(ctx, op, ec, func(rk *rootKey) error {
+		if due = rk.due(k.s.wall()); due {
+			return nil
+		}
+		return f(rk)
+	})
+	if err != nil || !due {
+		return err
+	}
+	_ = k.s.change(ctx, func(*keyFile) (bool, error) { return false, nil }) // upkeep is all
+	return k.use(ctx, op, ec, f)
+}
+
 // Wrap implements keyring.RootKey.
 func (k *Key) Wrap(ctx context.Context, key *keyring.Secret, ec keyring.Context) (blob []byte, err error) {
-	err = k.use(ctx, func(rk *rootKey) error {
-		v := rk.newest()
-		w := codec.Writer{B: make([]byte, 0, wrapLen)}
-		w.U8(wrapFormat)
-		w.Raw(rk.id[:])
-		w.U32(v.number)
-		var salt [saltLen]byte
-		rand.Read(salt[:])
-		w.Raw(salt[:])
-		s, err := derive.Sealer(k.s.suite, v.key, labelWrap, salt[:])
-		if err != nil {
-			return err
-		}
-		blob, err = s.Seal(w.B, key.Expose(), wrapAAD(w.B, ec))
+	err = k.useNewest(ctx, OpWrap, ec.Map(), func(rk *rootKey) error {
+		blob, err = wrapForm.seal(k.s.suite, rk, key.Expose(), ec.Canonical())
 		return err
 	})
 	if err != nil {
@@ -92,7 +89,7 @@ func (k *Key) Wrap(ctx context.Context, key *keyring.Secret, ec keyring.Context)
 
 // Unwrap implements keyring.RootKey.
 func (k *Key) Unwrap(ctx context.Context, wrapped []byte, ec keyring.Context) (key *keyring.Secret, err error) {
-	err = k.use(ctx, func(rk *rootKey) error {
+	err = k.use(ctx, OpUnwrap, ec.Map(), func(rk *rootKey) error {
 		key, err = k.unwrap(rk, wrapped, ec)
 		return err
 	})
@@ -101,59 +98,66 @@ func (k *Key) Unwrap(ctx context.Context, wrapped []byte, ec keyring.Context) (k
 
 func (k *Key) unwrap(rk *rootKey, wrapped []byte, ec keyring.Context) (*keyring.Secret, error) {
 	if len(wrapped) != wrapLen {
-		return nil, corrupt.New(corrupt.ErrFormat, "", -1, "wrapped key: %d bytes, not %d", len(wrapped), wrapLen)
+		return nil, bad(-1, "wrapped key: %d bytes, not %d", len(wrapped), wrapLen)
 	}
-	r := codec.NewReader(wrapped)
-	if f := r.U8(); f != wrapFormat {
-		return nil, corrupt.New(corrupt.ErrVersion, "", -1, "wrapped key: format %d, this build knows %d", f, wrapFormat)
-	}
-	var id keyring.ID
-	r.Fill(id[:])
-	if id != rk.id {
-		return nil, fmt.Errorf("%w: wrapped by key id %s, and %q has %s", keyring.ErrKeyNotFound, id, k.name, rk.id)
-	}
-	number := r.U32()
-	v, ok := rk.version(number)
-	if !ok {
-		return nil, fmt.Errorf("%w: %q has no version %d", keyring.ErrKeyNotFound, k.name, number)
-	}
-	s, err := derive.Sealer(k.s.suite, v.key, labelWrap, r.Raw(saltLen))
+	b, err := wrapForm.open(k.s.suite, rk, wrapped, ec.Canonical())
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.Open(make([]byte, 0, keyring.WrappedKeyLen), r.Rest(), wrapAAD(wrapped[:wrapHeadLen], ec))
-	if err != nil || len(b) != secret.Size {
-		return nil, fmt.Errorf("%w: %w", keyring.ErrWrongContext, aead.ErrOpen)
+	if len(b) != secret.Size {
+		clear(b)
+		return nil, fmt.Errorf("%w: it holds no key", keyring.ErrWrongContext)
 	}
 	return secret.Take(b)
 }
 
-// wrapAAD binds the wrap's own header and the encryption context.
-func wrapAAD(head []byte, ec keyring.Context) []byte { return slices.Concat(head, ec.Canonical()) }
-
-// Describe implements keyring.RootKey.
+// Describe implements keyring.RootKey. Who is not the owner needs a grant of
+// OpDescribeKey.
 func (k *Key) Describe(ctx context.Context) (keyring.Description, error) {
-	d := keyring.Description{URI: k.URI(), Location: k.s.path, Note: "unsealed: the file's mode is what guards it"}
-	if err := ctx.Err(); err != nil {
-		return d, err
-	}
-	err := k.s.view(func(kf *keyFile) error {
-		rk, err := kf.named(k.name)
-		if err != nil {
-			return err
+	d := keyring.Description{URI: k.URI(), Location: k.s.path}
+	err := k.describe(ctx, func(kf *keyFile, rk *rootKey) {
+		d.State, d.DeletionDate, d.Versions = rk.state, rk.deleteAt, rk.infos()
+		d.Sealed, d.Note = kf.seal.kind != unsealed, sealedBy(kf.seal.kind)
+		if !d.Sealed {
+			d.Note += ": the file's mode is what guards it"
 		}
-		d.State, d.Versions = rk.state, rk.infos()
-		return nil
 	})
 	return d, err
 }
 
-// NewestGeneration implements keyring.Anchor.
+// DescribeKey tells all about a key that is no secret. Who is not the owner
+// needs a grant of OpDescribeKey.
+func (k *Key) DescribeKey(ctx context.Context) (info KeyInfo, err error) {
+	err = k.describe(ctx, func(kf *keyFile, rk *rootKey) { info = kf.info(rk) })
+	return info, err
+}
+
+func (k *Key) describe(ctx context.Context, f func(*keyFile, *rootKey)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return k.s.view(ctx, func(kf *keyFile) error {
+		rk, err := k.s.living(kf, k.name)
+		if err == nil {
+			err = kf.permit(k.s.principal, rk, OpDescribeKey, nil)
+		}
+		if err == nil {
+			f(kf, rk)
+		}
+		return err
+	})
+}
+
+// NewestGeneration implements keyring.Anchor. Who is not the owner needs a
+// grant to wrap or unwrap with this key, for this store.
 func (k *Key) NewestGeneration(ctx context.Context, store keyring.ID) (gen uint64, digest [32]byte, ok bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, digest, false, err
 	}
-	err = k.s.view(func(kf *keyFile) error {
+	err = k.s.view(ctx, func(kf *keyFile) error {
+		if err := k.mayNote(kf, store); err != nil {
+			return err
+		}
 		var i int
 		if i, ok = kf.findNote(store); ok {
 			gen, digest = kf.notes[i].generation, kf.notes[i].digest
@@ -163,10 +167,24 @@ func (k *Key) NewestGeneration(ctx context.Context, store keyring.ID) (gen uint6
 	return gen, digest, ok, err
 }
 
+func (k *Key) mayNote(kf *keyFile, store keyring.ID) error {
+	if k.s.principal == "" {
+		return nil
+	}
+	rk, err := k.s.living(kf, k.name)
+	if err != nil {
+		return err
+	}
+	return kf.permitNote(k.s.principal, rk, store)
+}
+
 // NoteGeneration implements keyring.Anchor. A note that stands already costs
-// no write.
+// no write. Who is not the owner needs what NewestGeneration needs.
 func (k *Key) NoteGeneration(ctx context.Context, store keyring.ID, gen uint64, digest [32]byte) error {
 	return k.s.change(ctx, func(kf *keyFile) (bool, error) {
+		if err := k.mayNote(kf, store); err != nil {
+			return false, err
+		}
 		i, ok := kf.findNote(store)
 		if !ok {
 			if len(kf.notes) >= maxNotes {

@@ -17,11 +17,16 @@ func TestChild(t *testing.T) {
 	if path == "" {
 		return
 	}
-	s, err := Open(path, Options{MustExist: true})
+	var by *Sealing
+	if key := os.Getenv("COFRE_TEST_KEY_FILE"); key != "" {
+		by = byFile(t, key)
+	}
+	s, err := Open(path, Options{MustExist: true, Sealing: by})
 	require.NoError(t, err)
 	for i := range 20 {
 		_, err := s.CreateKey(t.Context(), fmt.Sprintf("%s.%d", name, i))
 		require.NoError(t, err)
+		require.NoError(t, s.CreateAlias(t.Context(), fmt.Sprintf("%s.%d", name, i), "default"))
 	}
 	require.NoError(t, s.Disable(t.Context(), "default"))
 }
@@ -30,7 +35,21 @@ func TestChild(t *testing.T) {
 // hold in this one.
 func TestProcesses(t *testing.T) {
 	t.Parallel()
-	s, k := newTestKey(t)
+	key := newKeyFile(t)
+	for name, by := range map[string]*Sealing{"unsealed": nil, "sealed": byFile(t, key)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := []string{}
+			if by != nil {
+				env = append(env, "COFRE_TEST_KEY_FILE="+key)
+			}
+			processes(t, by, env)
+		})
+	}
+}
+
+func processes(t *testing.T, by *Sealing, env []string) {
+	s, k := newSealedKey(t, by)
 	blob, err := k.Wrap(t.Context(), keyring.RandomSecret(), testContext())
 	require.NoError(t, err)
 	self, err := os.Executable()
@@ -38,7 +57,7 @@ func TestProcesses(t *testing.T) {
 	children := make([]*exec.Cmd, 3)
 	for i := range children {
 		c := exec.CommandContext(t.Context(), self, "-test.run=^TestChild$")
-		c.Env = append(os.Environ(), "COFRE_TEST_KEYS="+s.path, fmt.Sprintf("COFRE_TEST_NAME=p%d", i))
+		c.Env = append(append(os.Environ(), env...), "COFRE_TEST_KEYS="+s.path, fmt.Sprintf("COFRE_TEST_NAME=p%d", i))
 		c.Stdout, c.Stderr = os.Stderr, os.Stderr
 		require.NoError(t, c.Start())
 		children[i] = c
@@ -49,6 +68,9 @@ func TestProcesses(t *testing.T) {
 	infos, err := s.List()
 	require.NoError(t, err)
 	require.Len(t, infos, 1+3*20)
+	aliases, err := s.Aliases()
+	require.NoError(t, err)
+	require.Len(t, aliases, 3*20)
 	_, err = k.Unwrap(t.Context(), blob, testContext())
 	require.ErrorIs(t, err, keyring.ErrKeyDenied)
 }

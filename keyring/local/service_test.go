@@ -109,7 +109,7 @@ func TestNames(t *testing.T) {
 	}
 	for _, f := range []func(string) error{
 		func(n string) error { return s.Disable(t.Context(), n) }, func(n string) error { return s.Enable(t.Context(), n) },
-		func(n string) error { return s.ScheduleDeletion(t.Context(), n) }, func(n string) error { return second(s.Rotate(t.Context(), n)) },
+		func(n string) error { return second(s.ScheduleDeletion(t.Context(), n, 0)) }, func(n string) error { return second(s.Rotate(t.Context(), n)) },
 		func(n string) error { return second(s.Key(n)) },
 	} {
 		require.ErrorIs(t, f("absent"), keyring.ErrKeyNotFound)
@@ -137,10 +137,12 @@ func TestStates(t *testing.T) {
 		}{
 			{keyring.StateDisabled, admin.Disable, true},
 			{keyring.StateEnabled, admin.Enable, false},
-			{keyring.StatePendingDeletion, admin.ScheduleDeletion, true},
+			{keyring.StatePendingDeletion, func(ctx context.Context, name string) error {
+				return second(admin.ScheduleDeletion(ctx, name, 7))
+			}, true},
+			{keyring.StateDisabled, admin.CancelDeletion, true},
 			{keyring.StateEnabled, admin.Enable, false},
 		} {
-			require.NoError(t, step.set(ctx, "default"))
 			require.NoError(t, step.set(ctx, "default"))
 			d, err := k.Describe(ctx)
 			require.NoError(t, err)
@@ -389,20 +391,27 @@ func TestEncode(t *testing.T) {
 	t.Parallel()
 	fresh := func() *keyFile {
 		return &keyFile{
-			revision: 7,
+			version: 2, revision: 7,
 			keys: []*rootKey{
-				{name: "a", id: keyring.ID{1}, state: keyring.StateEnabled, createdAt: unixNano(1), versions: []version{
+				{name: "a", id: keyring.ID{1}, state: keyring.StateEnabled, createdAt: unixNano(1), period: 90, rotateAt: unixNano(9), versions: []version{
 					{number: 1, createdAt: unixNano(2), key: keyring.RandomSecret()}, {number: 3, createdAt: unixNano(3), key: keyring.RandomSecret()},
 				}},
-				{name: "b", id: keyring.ID{2}, state: keyring.StateDisabled, createdAt: unixNano(1), versions: []version{{number: 1, key: keyring.RandomSecret(), createdAt: unixNano(4)}}},
+				{name: "b", id: keyring.ID{2}, state: keyring.StatePendingDeletion, createdAt: unixNano(1), deleteAt: unixNano(8), versions: []version{{number: 1, key: keyring.RandomSecret(), createdAt: unixNano(4)}}},
+			},
+			destroyed: []destroyed{{keyring.ID{9}, "b", unixNano(5)}, {keyring.ID{8}, "a", unixNano(6)}},
+			aliases:   []alias{{"p", keyring.ID{2}}, {"q", keyring.ID{1}}},
+			grants: []grant{
+				{id: keyring.ID{1}, key: keyring.ID{1}, grantee: "g", operations: OpWrap | OpDescribeKey, createdAt: unixNano(7)},
+				{id: keyring.ID{2}, key: keyring.ID{2}, grantee: "g h", retiring: "r", operations: OpEncrypt, createdAt: unixNano(7),
+					constraint: contextSubset, pairs: EncryptionContext{"a": "", "b": "c"}},
 			},
 			notes: []note{{store: keyring.ID{1}, generation: 5, digest: [32]byte{6}}, {store: keyring.ID{2}, generation: 7}},
 		}
 	}
 	f := fresh()
-	b := f.encode()
+	b := encoded(t, f)
 	require.Equal(t, len(b), cap(b), "keys are not copied by growing")
-	got, err := parse(b)
+	got, err := parse(t.Context(), b, nil)
 	require.NoError(t, err)
 	require.Equal(t, f, got)
 	for want, edit := range map[string]func(*keyFile){
@@ -415,19 +424,53 @@ func TestEncode(t *testing.T) {
 		"versions out of orde":  func(f *keyFile) { f.keys[0].versions[0].number = 0 },
 		"note of store 0100":    func(f *keyFile) { f.notes[1].store = keyring.ID{1} },
 		"key 1 of 2: codec: a":  func(f *keyFile) { f.keys[0].name = strings.Repeat("a", maxNameLen+1) },
+		"has the id of another": func(f *keyFile) { f.keys[1].id = keyring.ID{1} },
+		"a date of deletion":    func(f *keyFile) { f.keys[0].deleteAt = unixNano(1) },
+		"a period of rotation":  func(f *keyFile) { f.keys[0].period = 89 },
+		"a period of rotatio":   func(f *keyFile) { f.keys[0].period = 2561 },
+		"or a date without":     func(f *keyFile) { f.keys[0].period = 0 },
+		"a period without":      func(f *keyFile) { f.keys[0].rotateAt = time.Time{} },
+		"destroyed key 1":       func(f *keyFile) { f.destroyed[0].id = keyring.ID{1} },
+		"destroyed key 2":       func(f *keyFile) { f.destroyed[1].name = "" },
+		"destroyed key 2: mal":  func(f *keyFile) { f.destroyed[1].id = keyring.ID{} },
+		"alias 2: out of order": func(f *keyFile) { f.aliases[1].name = "p" },
+		"alias 1: out of order": func(f *keyFile) { f.aliases[0].name = ".p" },
+		"alias 1: out of orde":  func(f *keyFile) { f.aliases[0].key = keyring.ID{9} },
+		"of no key":             func(f *keyFile) { f.grants[1].key = keyring.ID{9} },
+		"grant 0100":            func(f *keyFile) { f.grants[1].id = keyring.ID{1} },
+		"grant 1: no id":        func(f *keyFile) { f.grants[0].id = keyring.ID{} },
+		"of the grantee":        func(f *keyFile) { f.grants[0].grantee = "" },
+		"of the grante":         func(f *keyFile) { f.grants[0].grantee = "a\n" },
+		"retiring principal":    func(f *keyFile) { f.grants[0].retiring = "\xff" },
+		"no operation":          func(f *keyFile) { f.grants[0].operations = 0 },
+		"or unknown ones":       func(f *keyFile) { f.grants[0].operations = 1 << 8 },
+		"unknown constraint":    func(f *keyFile) { f.grants[1].constraint = 3 },
+		"without pairs":         func(f *keyFile) { f.grants[0].constraint = contextEquals },
+		"pairs without":         func(f *keyFile) { f.grants[1].constraint = noConstraint },
+		"pairs out of order":    func(f *keyFile) { f.grants[1].pairs = EncryptionContext{"": "x"} },
+		"more than 1024 bytes":  func(f *keyFile) { f.grants[1].pairs["x"] = strings.Repeat("x", 1010) },
+		"no UTF-8":              func(f *keyFile) { f.grants[1].pairs["x"] = "\xff" },
 	} {
 		f := fresh()
 		edit(f)
-		_, err := parse(f.encode())
+		_, err := parse(t.Context(), encoded(t, f), nil)
 		require.ErrorIs(t, err, corrupt.ErrFormat, want)
 		require.ErrorContains(t, err, want)
 	}
 	for off, class := range map[int]error{8: corrupt.ErrVersion, 9: corrupt.ErrVersion, 10: corrupt.ErrVersion, 11: corrupt.ErrFormat, 0: corrupt.ErrFormat, 30: corrupt.ErrFormat} {
 		c := bytes.Clone(b)
 		c[off] ^= 0x40
-		_, err := parse(c)
+		_, err := parse(t.Context(), c, nil)
 		require.ErrorIs(t, err, class, "byte %d", off)
 	}
+}
+
+// encoded is f as it is written.
+func encoded(t testing.TB, f *keyFile) []byte {
+	t.Helper()
+	b, err := f.encode()
+	require.NoError(t, err)
+	return b
 }
 
 // TestNoSecrets formats what the package exports.
@@ -437,7 +480,7 @@ func TestNoSecrets(t *testing.T) {
 	infos, err := s.List()
 	require.NoError(t, err)
 	var raw []byte
-	require.NoError(t, s.view(func(f *keyFile) error {
+	require.NoError(t, s.view(t.Context(), func(f *keyFile) error {
 		raw = bytes.Clone(f.keys[0].versions[0].key.Expose())
 		return nil
 	}))

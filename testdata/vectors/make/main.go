@@ -38,6 +38,7 @@ func main() {
 	keyrings(s)
 	lists(s)
 	keyServices(s)
+	keyServices2(s)
 	localWraps(s)
 	passphrases(s)
 	manifestNotes(s)
