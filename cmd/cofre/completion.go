@@ -11,7 +11,10 @@ func completeWords(root *cobra.Command) {
 		"format":   {"auto", "tree", "csv", "jsonl", "export"},
 		"on-error": {"stop", "skip"},
 	}
-	files := map[string]bool{"keys": true, "passphrase-file": true, "ack": true, "file": true, "output": true}
+	files := map[string]bool{
+		"keys": true, "passphrase-file": true, "keys-passphrase-file": true, "keys-key-file": true,
+		"ack": true, "file": true, "output": true,
+	}
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	for _, c := range append(root.Commands(), root) {
 		switch c.Name() {

@@ -49,6 +49,9 @@ var outcomes = []struct {
 	code  int
 	hint  string
 }{
+	{local.ErrSealed, exitKey, "name what it is sealed by: --keys-passphrase-file, --keys-key-file or --keys-credential, or run it on a terminal to be asked for a passphrase"},
+	{local.ErrNotSealed, exitKey, `if nobody has exchanged the file: "cofre kms seal" seals it; or name no --keys-passphrase-file, --keys-key-file and --keys-credential, and not their variables`},
+	{local.ErrSealingKey, exitKey, "a key file holds 32 random bytes or more, and only its owner may read it (chmod 600)"},
 	{keyring.ErrKeyNotFound, exitNotFound, "the store does not open without its root key: name the key service's file with --keys (its newest copy: an older one lacks newer versions of a key), the key with --key, or use --passphrase-file"},
 	{engine.ErrNotFound, exitNotFound, ""},
 	{engine.ErrTableNotFound, exitNotFound, `"cofre table list" shows the tables`},

@@ -21,6 +21,11 @@
 // nothing is written. Tables may have different root keys ("keys rotate-root");
 // then --key names all that are needed.
 //
+// The key service's file may be sealed ("kms seal"). What opens it is named
+// with --keys-passphrase-file, --keys-key-file or --keys-credential, or their
+// variables COFRE_KEYS_PASSPHRASE_FILE and so on; for a passphrase that nothing
+// names it asks on a terminal.
+//
 // # Output
 //
 // What was asked for goes to standard output; notes, progress and errors go
@@ -82,6 +87,8 @@ type app struct {
 	keys           string
 	keyNames       []string
 	passphraseFile string
+	keysSeal       sealFlags
+	principal      string
 	json           bool
 	quiet          bool
 
@@ -109,11 +116,14 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.keys, "keys", os.Getenv("COFRE_KEYS"), "the local key service's file (COFRE_KEYS)")
 	f.StringSliceVar(&a.keyNames, "key", []string{"default"}, "names of root keys: first that of a new store or table, then others that tables have")
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "derive the root key from the passphrase in this file")
+	a.keysSeal.register(f)
+	f.StringVar(&a.principal, "principal", os.Getenv("COFRE_PRINCIPAL"), "who asks the local key service, for its grants; the owner if nobody is named (COFRE_PRINCIPAL)")
 	f.BoolVar(&a.json, "json", false, "print JSON; see \"cofre help json\"")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no closing notes")
 	// The defaults hold what the environment says; help shows none of it.
 	f.Lookup("store").DefValue = ""
 	f.Lookup("keys").DefValue = ""
+	f.Lookup("principal").DefValue = ""
 
 	root.AddCommand(
 		a.initCommand(), a.importCommand(), a.exportCommand(), a.tableCommand(),

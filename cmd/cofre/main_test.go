@@ -39,6 +39,11 @@ func TestScript(t *testing.T) {
 			env.Setenv("AppData", env.WorkDir+"/config")
 			env.Setenv("COFRE_STORE", "")
 			env.Setenv("COFRE_KEYS", "")
+			env.Setenv("COFRE_KEYS_PASSPHRASE_FILE", "")
+			env.Setenv("COFRE_KEYS_KEY_FILE", "")
+			env.Setenv("COFRE_KEYS_CREDENTIAL", "")
+			env.Setenv("COFRE_PRINCIPAL", "")
+			env.Setenv("CREDENTIALS_DIRECTORY", "")
 			env.Setenv("KEYS", env.WorkDir+"/config/cofre/keys.cofre")
 			return nil
 		},

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/local"
@@ -56,8 +57,8 @@ func (k *rootKeys) byURI(uris []string) keyring.RootKey {
 }
 
 // rootName is the rule for names of root keys, in the local key service and of
-// passphrases.
-var rootName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+// passphrases. The key service has aliases too.
+var rootName = regexp.MustCompile(`^(alias/)?[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // checkRootNames looks at the names that --key gives.
 func (a *app) checkRootNames() error {
@@ -74,6 +75,8 @@ func (a *app) checkRootNames() error {
 		return &usageError{errors.New("--key names no root key")}
 	case a.passphraseFile != "" && len(a.keyNames) > 1:
 		return &usageError{errors.New("a passphrase is one root key, whatever its name: with --passphrase-file, --key names one")}
+	case a.passphraseFile != "" && strings.HasPrefix(a.keyNames[0], local.AliasPrefix):
+		return fmt.Errorf("%w: %q: a passphrase has no alias", local.ErrName, a.keyNames[0])
 	case a.passphraseFile != "" && a.keys != "" && os.Getenv("COFRE_KEYS") != a.keys:
 		return &usageError{errors.New("--keys and --passphrase-file exclude each other")}
 	}
@@ -89,7 +92,7 @@ func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error
 	if a.passphraseFile != "" {
 		return a.passphraseKey(create)
 	}
-	service, err := a.keyService(!create)
+	service, err := a.openKeyService(ctx, !create)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +123,13 @@ func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error
 		}
 		keys.named[i] = namedRoot{name, key}
 	}
+	for i, key := range keys.named {
+		for _, other := range keys.named[:i] {
+			if other.URI() == key.URI() { // two of its names
+				return nil, &usageError{fmt.Errorf("--key names %s twice, as %q and as %q", key.URI(), other.name, key.name)}
+			}
+		}
+	}
 	keys.RootKey = keys.named[0].RootKey
 	return keys, nil
 }
@@ -143,11 +153,29 @@ func (a *app) passphraseKey(create bool) (*rootKeys, error) {
 
 // keyService opens the local key service.
 func (a *app) keyService(mustExist bool) (*local.Service, error) {
+	return a.openKeyService(context.Background(), mustExist)
+}
+
+// openKeyService opens the local key service, with what its file is sealed by.
+// For a passphrase that no flag and no variable names it asks, on a terminal.
+func (a *app) openKeyService(ctx context.Context, mustExist bool) (*local.Service, error) {
 	path, err := a.keysPath()
 	if err != nil {
 		return nil, err
 	}
-	return local.Open(path, local.Options{MustExist: mustExist})
+	by, err := a.keysSeal.sealing()
+	if err != nil {
+		return nil, err
+	}
+	s, err := local.Open(path, local.Options{MustExist: mustExist, Sealing: by, Principal: a.principal})
+	var sealed *local.SealedError
+	if by != nil || !errors.As(err, &sealed) || !sealed.Passphrase || !isTerminal(a.stdin) {
+		return s, err
+	}
+	if by, err = a.askSealing(ctx, "passphrase of "+path); err != nil {
+		return nil, err
+	}
+	return local.Open(path, local.Options{MustExist: mustExist, Sealing: by, Principal: a.principal})
 }
 
 // keysPath is the key service's file.
@@ -204,14 +232,17 @@ func (a *app) explainKey(ctx context.Context, key keyring.RootKey) {
 	if err != nil {
 		d = keyring.Description{URI: key.URI()}
 	}
-	seal := "unsealed"
 	if d.Sealed {
-		seal = "sealed"
+		a.note("made the root key %s\nin %s (sealed).\n"+
+			"It protects a store that is copied or stolen, with this file too, from whoever does not have\n"+
+			"what the file is sealed by. It does not protect against root while a store is open.\n"+
+			"Keep copies of the file, and of what seals it, elsewhere: without both nothing opens the store.", d.URI, d.Location)
+		return
 	}
-	a.note("made the root key %s\nin %s (%s).\n"+
+	a.note("made the root key %s\nin %s (unsealed).\n"+
 		"It protects a store that is copied or stolen without this file, and against other users.\n"+
 		"It does not protect a stolen disk that holds both, and not against root.\n"+
-		"Keep a copy of the file elsewhere: without it nothing opens the store.", d.URI, d.Location, seal)
+		"Keep a copy of the file elsewhere: without it nothing opens the store.", d.URI, d.Location)
 	if d.Location != "" && a.store != "" && sameDevice(d.Location, a.store) {
 		a.note("warning: the root key's file and the store lie on the same device: who takes that device has both.")
 	}
