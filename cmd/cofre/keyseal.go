@@ -80,8 +80,8 @@ func (s *sealFlags) sealing() (by *local.Sealing, err error) {
 }
 
 // askSealing asks for a passphrase on the terminal that standard input is.
-func (a *app) askSealing(ctx context.Context, prompt string) (*local.Sealing, error) {
-	phrase, err := a.askPassphrase(ctx, prompt)
+func (a *app) askSealing(prompt string) (*local.Sealing, error) {
+	phrase, err := a.askPassphrase(prompt)
 	if err != nil {
 		return nil, err
 	}
@@ -90,13 +90,13 @@ func (a *app) askSealing(ctx context.Context, prompt string) (*local.Sealing, er
 }
 
 // askNewSealing asks twice.
-func (a *app) askNewSealing(ctx context.Context, path string) (*local.Sealing, error) {
-	phrase, err := a.askPassphrase(ctx, "new passphrase of "+path)
+func (a *app) askNewSealing(path string) (*local.Sealing, error) {
+	phrase, err := a.askPassphrase("new passphrase of " + path)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(phrase)
-	again, err := a.askPassphrase(ctx, "again")
+	again, err := a.askPassphrase("again")
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (a *app) askNewSealing(ctx context.Context, path string) (*local.Sealing, e
 
 // askPassphrase reads a line without showing it. An interruption leaves the
 // terminal as it was.
-func (a *app) askPassphrase(ctx context.Context, prompt string) ([]byte, error) {
+func (a *app) askPassphrase(prompt string) ([]byte, error) {
 	f, ok := a.stdin.(*os.File)
 	if !ok {
 		return nil, errors.New("standard input is no terminal")
@@ -131,8 +131,8 @@ func (a *app) askPassphrase(ctx context.Context, prompt string) ([]byte, error) 
 		read <- line{text, err}
 	}()
 	select {
-	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), term.Restore(fd, before))
+	case <-a.interrupted:
+		return nil, errors.Join(context.Canceled, term.Restore(fd, before))
 	case l := <-read:
 		if l.err == nil && len(l.text) == 0 {
 			l.err = errors.New("the passphrase is empty")

@@ -127,7 +127,7 @@ func (a *app) withKeyService(cmd *cobra.Command, fn func(s *local.Service) error
 	if err := a.checkKMSFlags(cmd); err != nil {
 		return err
 	}
-	s, err := a.openKeyService(cmd.Context(), cmd.Name() != "create")
+	s, err := a.keyService(cmd.Name() != "create")
 	if err != nil {
 		return kmsOpenError(err)
 	}

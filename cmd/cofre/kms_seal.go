@@ -60,7 +60,7 @@ the file open are refused until they are started with it.`,
 				if !isTerminal(a.stdin) {
 					return &usageError{errors.New("name what to seal the file by: --passphrase-file, --key-file or --credential")}
 				}
-				by, err = a.askNewSealing(cmd.Context(), was.Path)
+				by, err = a.askNewSealing(was.Path)
 			}
 			if err != nil {
 				return kmsError(err)
@@ -85,7 +85,7 @@ func (a *app) openToSeal(cmd *cobra.Command) (*local.Service, local.Info, error)
 	if err := a.checkKMSFlags(cmd); err != nil {
 		return nil, local.Info{}, err
 	}
-	s, err := a.openKeyService(cmd.Context(), true)
+	s, err := a.keyService(true)
 	if errors.Is(err, local.ErrNotSealed) {
 		var path string
 		if path, err = a.keysPath(); err == nil {

@@ -92,7 +92,7 @@ func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error
 	if a.passphraseFile != "" {
 		return a.passphraseKey(create)
 	}
-	service, err := a.openKeyService(ctx, !create)
+	service, err := a.keyService(!create)
 	if err != nil {
 		return nil, err
 	}
@@ -151,14 +151,9 @@ func (a *app) passphraseKey(create bool) (*rootKeys, error) {
 	return &rootKeys{key, []namedRoot{{a.keyNames[0], key}}, key.Close}, nil
 }
 
-// keyService opens the local key service.
-func (a *app) keyService(mustExist bool) (*local.Service, error) {
-	return a.openKeyService(context.Background(), mustExist)
-}
-
-// openKeyService opens the local key service, with what its file is sealed by.
+// keyService opens the local key service, with what its file is sealed by.
 // For a passphrase that no flag and no variable names it asks, on a terminal.
-func (a *app) openKeyService(ctx context.Context, mustExist bool) (*local.Service, error) {
+func (a *app) keyService(mustExist bool) (*local.Service, error) {
 	path, err := a.keysPath()
 	if err != nil {
 		return nil, err
@@ -172,7 +167,7 @@ func (a *app) openKeyService(ctx context.Context, mustExist bool) (*local.Servic
 	if by != nil || !errors.As(err, &sealed) || !sealed.Passphrase || !isTerminal(a.stdin) {
 		return s, err
 	}
-	if by, err = a.askSealing(ctx, "passphrase of "+path); err != nil {
+	if by, err = a.askSealing("passphrase of " + path); err != nil {
 		return nil, err
 	}
 	return local.Open(path, local.Options{MustExist: mustExist, Sealing: by, Principal: a.principal})

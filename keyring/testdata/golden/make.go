@@ -5,6 +5,11 @@
 // DIR is v1 here and must not exist. It holds the keyring, the key-service
 // file with its root keys (test keys), and want.json, which says what the
 // keyring must show when it is opened.
+//
+//	go run ./keyring/testdata/golden key-service DIR
+//
+// writes the key-service files of the present format alone, unsealed and
+// sealed, with what they must show. DIR is key-service-v2 here.
 package main
 
 import (
@@ -46,8 +51,12 @@ type DataKey struct {
 
 func main() {
 	log.SetFlags(0)
+	if len(os.Args) == 3 && os.Args[1] == "key-service" {
+		keyService(os.Args[2])
+		return
+	}
 	if len(os.Args) != 2 {
-		log.Fatal("usage: make DIR")
+		log.Fatal("usage: make [key-service] DIR")
 	}
 	dir, ctx := os.Args[1], context.Background()
 	check(os.Mkdir(dir, 0o755))
