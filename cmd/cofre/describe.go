@@ -17,6 +17,8 @@ type rootInfo struct {
 	Sealed   bool   `json:"sealed"`
 	Note     string `json:"note,omitempty"`
 	Error    string `json:"error,omitempty"`
+
+	DeletionDate time.Time `json:"deletion_date,omitzero"`
 }
 
 func describeRoot(ctx context.Context, key keyring.RootKey) rootInfo {
@@ -24,12 +26,15 @@ func describeRoot(ctx context.Context, key keyring.RootKey) rootInfo {
 	if err != nil {
 		return rootInfo{URI: key.URI(), Error: err.Error()}
 	}
-	return rootInfo{URI: d.URI, State: d.State.String(), Location: d.Location, Sealed: d.Sealed, Note: d.Note}
+	return rootInfo{URI: d.URI, State: d.State.String(), Location: d.Location, Sealed: d.Sealed, Note: d.Note, DeletionDate: d.DeletionDate}
 }
 
 func (r rootInfo) print(w io.Writer) {
 	fmt.Fprintf(w, "root key  %s", r.URI)
-	if r.State != "" {
+	switch {
+	case !r.DeletionDate.IsZero():
+		fmt.Fprintf(w, " (%s until %s)", r.State, when(r.DeletionDate))
+	case r.State != "":
 		fmt.Fprintf(w, " (%s)", r.State)
 	}
 	fmt.Fprintln(w)

@@ -25,6 +25,7 @@ const (
 const (
 	labelFile   = "cofre/v1/key-service"
 	purposeFile = "key-service"
+	sealVersion = 2 // of the format that brought the seal
 
 	sealOverhead = saltLen + aead.Overhead
 	maxSealWrap  = 1024
@@ -125,7 +126,7 @@ type seal struct {
 }
 
 func fileContext() keyring.Context {
-	return keyring.Context{Purpose: purposeFile, Version: fileVersion}
+	return keyring.Context{Purpose: purposeFile, Version: sealVersion}
 }
 
 // newSeal makes a new key for a file, and wraps it; a nil Sealing makes none.

@@ -264,6 +264,15 @@ func TestResealFails(t *testing.T) {
 	require.Error(t, s.Unseal(t.Context()))
 	require.ErrorIs(t, s.Seal(t.Context(), nil), ErrSealingKey)
 	require.NoError(t, os.RemoveAll(s.path+".tmp"))
+	// Nor is an unsealed file accepted because one was to be written.
+	good, err := os.ReadFile(s.path)
+	require.NoError(t, err)
+	attacker, _ := newTestKey(t)
+	theirs, err := os.ReadFile(attacker.path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(s.path, theirs, 0o600))
+	require.ErrorIs(t, second(s.Key("default")), ErrNotSealed)
+	require.NoError(t, os.WriteFile(s.path, good, 0o600))
 	require.NoError(t, second(k.Wrap(t.Context(), keyring.RandomSecret(), testContext())))
 	require.NoError(t, s.Disable(t.Context(), "default"))
 	require.NoError(t, opens(t, s.path, byFile(t, key)))
@@ -302,6 +311,25 @@ func TestResealBusy(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
+}
+
+// TestUnchanged: a file that has not changed is not opened again, a changed
+// one is.
+func TestUnchanged(t *testing.T) {
+	t.Parallel()
+	for kind, sealing := range sealings(t) {
+		s, k := newSealedKey(t, sealing(t))
+		require.NoError(t, second(k.Describe(t.Context())))
+		first := s.cached
+		require.NoError(t, second(k.Wrap(t.Context(), keyring.RandomSecret(), testContext())))
+		require.Same(t, first, s.cached, kind)
+		other, err := Open(s.path, Options{MustExist: true, Sealing: sealing(t)})
+		require.NoError(t, err)
+		require.NoError(t, other.Disable(t.Context(), "default"))
+		require.NoError(t, other.Close())
+		require.ErrorIs(t, second(k.Wrap(t.Context(), keyring.RandomSecret(), testContext())), keyring.ErrKeyDenied, kind)
+		require.NotSame(t, first, s.cached, kind)
+	}
 }
 
 // TestPassphraseCost: a file that is sealed keeps its cost, whatever the

@@ -386,6 +386,26 @@ func TestLimits(t *testing.T) {
 	require.Less(t, fi.Size(), int64(maxFileLen), "the fullest file is within the bound")
 }
 
+// TestTooLarge: a file that could not be read again is not written.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	s, k := newTestKey(t)
+	key := keyring.RandomSecret()
+	var limit *keyring.LimitError
+	require.ErrorAs(t, s.change(t.Context(), func(f *keyFile) (bool, error) {
+		for i := range 100 {
+			rk := &rootKey{name: fmt.Sprintf("k%d", i), id: keyring.NewID(), state: keyring.StateEnabled, createdAt: unixNano(1)}
+			for n := range uint32(maxVersions) {
+				rk.versions = append(rk.versions, version{number: n + 1, key: key, createdAt: unixNano(1)})
+			}
+			f.add(rk)
+		}
+		return true, nil
+	}), &limit)
+	require.Greater(t, limit.Len, maxFileLen)
+	require.NoError(t, second(k.Wrap(t.Context(), key, testContext())))
+}
+
 // TestEncode has a file for each rule of parse, and its control.
 func TestEncode(t *testing.T) {
 	t.Parallel()
