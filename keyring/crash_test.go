@@ -14,8 +14,9 @@ import (
 	"github.com/cofredb/cofre/internal/corrupt"
 )
 
-// A change is a named mutation, tried at every fault. It gets a keyring of one
-// live table, "old", and one being created, "half".
+// A change is a named mutation, tried at every fault. It gets a keyring of two
+// live tables, "old" and "both", and one being created, "half". "both" and the store
+// key have a second root key, fake:third; fake:second is pinned besides.
 type change struct {
 	name string
 	do   func(t testing.TB, k *Keyring, root RootKey) error
@@ -58,6 +59,30 @@ var changes = []change{
 	{"RotateRoot", func(t testing.TB, k *Keyring, root RootKey) error {
 		return rotateRoot(k, t.Context(), tableNamed(t, k, "old"), root, nil)
 	}},
+	{"AddRoot", func(t testing.TB, k *Keyring, _ RootKey) error {
+		return addRoot(secondRoot(k)).do(t, k, tableNamed(t, k, "old"), nil)
+	}},
+	{"ReplaceRoot", func(t testing.TB, k *Keyring, root RootKey) error {
+		return replaceRoot(root.URI(), secondRoot(k)).do(t, k, tableNamed(t, k, "old"), nil)
+	}},
+	{"RemoveRoot", func(t testing.TB, k *Keyring, _ RootKey) error {
+		return removeRoot("fake:third").do(t, k, tableNamed(t, k, "both"), nil)
+	}},
+	{"AddStoreRoot", func(t testing.TB, k *Keyring, _ RootKey) error {
+		return addRoot(secondRoot(k)).do(t, k, ID{}, nil)
+	}},
+	{"ReplaceStoreRoot", func(t testing.TB, k *Keyring, _ RootKey) error {
+		return replaceRoot("fake:third", secondRoot(k)).do(t, k, ID{}, nil)
+	}},
+	{"RemoveStoreRoot", func(t testing.TB, k *Keyring, _ RootKey) error {
+		return removeRoot("fake:third").do(t, k, ID{}, nil)
+	}},
+	{"RotateStoreKey", func(t testing.TB, k *Keyring, _ RootKey) error {
+		return rotateKey(k, t.Context(), ID{}, nil)
+	}},
+	{"RotateStoreRoot", func(t testing.TB, k *Keyring, root RootKey) error {
+		return rotateRoot(k, t.Context(), ID{}, root, nil)
+	}},
 	{"SetStates", func(t testing.TB, k *Keyring, _ RootKey) error {
 		return k.SetStates(t.Context(), ID{7}, map[ID][]byte{tableNamed(t, k, "old"): []byte("new state")})
 	}},
@@ -73,25 +98,37 @@ func summary(t testing.TB, k *Keyring) string {
 		i, ok := k.cur.Load().find(r.ID)
 		require.True(t, ok)
 		wraps := k.cur.Load().tables[i].entry.newest().wraps
-		s += fmt.Sprintf("\n%+v metadata %q state %q wraps %x", r, tk.Metadata(), k.State(r.ID), wraps[0].blob)
+		s += fmt.Sprintf("\n%+v metadata %q state %q wraps %x", r, tk.Metadata(), k.State(r.ID), wraps)
 	}
+	store := k.cur.Load().store
+	s += fmt.Sprintf("\nstore key, version %d of %d, wraps %x", store.newest().number, len(store.versions), store.newest().wraps)
 	for _, tomb := range k.Tombstones() {
 		s += fmt.Sprintf("\n%+v", tomb)
 	}
 	return s
 }
 
-// prepared makes the keyring that the changes are tried on.
-func prepared(t testing.TB, root RootKey) *vfs.MemFS {
+// prepared makes the keyring that the changes are tried on, and tells its pins, of
+// which root is the first.
+func prepared(t testing.TB, root RootKey) (mem *vfs.MemFS, pins []RootKey) {
 	t.Helper()
-	mem := newTestFS(t)
-	k := mustCreate(t, mem, root)
+	mem = newTestFS(t)
+	pins = []RootKey{root, newFakeRoot("second"), newFakeRoot("third")}
+	require.NoError(t, mustCreate(t, mem, root).Close())
+	k := mustOpen(t, mem, pins...)
 	mustTable(t, k, "old", root, "old metadata")
+	both := mustTable(t, k, "both", root, "metadata").ID()
+	for _, id := range []ID{{}, both} {
+		require.NoError(t, addRoot(pins[2]).do(t, k, id, nil))
+	}
 	_, err := k.CreateTable(t.Context(), "half", root, nil)
 	require.NoError(t, err)
 	require.NoError(t, k.Close())
-	return mem
+	return mem, pins
 }
+
+// secondRoot is the root key that is pinned and wraps nothing yet.
+func secondRoot(k *Keyring) RootKey { return k.pins["fake:second"] }
 
 // TestCrash crashes before every operation of every change, and after the
 // last: what opens is the old generation or the new, and the new one once the
@@ -102,7 +139,7 @@ func TestCrash(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			root := newAnchoredRoot("a")
-			mem := prepared(t, root)
+			mem, pins := prepared(t, root)
 			rng := rand.New(rand.NewPCG(1, 2))
 
 			type crash struct {
@@ -130,7 +167,7 @@ func TestCrash(t *testing.T) {
 				keep(fmt.Sprintf("before operation %d, %d of %s", ops, op.Kind, op.Path), false)
 				return nil
 			}))
-			k := mustOpen(t, faulty, root)
+			k := mustOpen(t, faulty, pins...)
 			before := summary(t, k)
 			require.NoError(t, c.do(t, k, root))
 			after := summary(t, k)
@@ -142,7 +179,7 @@ func TestCrash(t *testing.T) {
 			for _, cr := range crashes {
 				// As the anchor was when it crashed.
 				r := &anchoredRoot{fakeRoot: root.fakeRoot, notes: cr.notes}
-				k, err := tryOpen(t, cr.fs, r)
+				k, err := tryOpen(t, cr.fs, append([]RootKey{r}, pins[1:]...)...)
 				require.NoError(t, err, cr.at)
 				switch got := summary(t, k); {
 				case got == after:
@@ -205,7 +242,7 @@ func TestFault(t *testing.T) {
 			poisoned, clean, survived, shown := 0, 0, 0, 0
 			for n := 0; ; n++ {
 				root := newAnchoredRoot("a")
-				mem := prepared(t, root)
+				mem, pins := prepared(t, root)
 				ops, armed := 0, false
 				var kind errorfs.OpKind
 				faulty := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -219,7 +256,7 @@ func TestFault(t *testing.T) {
 					}
 					return nil
 				}))
-				k := mustOpen(t, faulty, root)
+				k := mustOpen(t, faulty, pins...)
 				before, gen := summary(t, k), k.Generation()
 				armed = true
 				err := c.do(t, k, root)
@@ -232,7 +269,7 @@ func TestFault(t *testing.T) {
 				if err == nil {
 					survived++
 					require.Equal(t, errorfs.OpRemove, kind, "%s: only tidying up may fail silently", where)
-					r := mustOpen(t, mem.CrashClone(vfs.CrashCloneCfg{}), root)
+					r := mustOpen(t, mem.CrashClone(vfs.CrashCloneCfg{}), pins...)
 					require.Equal(t, summary(t, k), summary(t, r), where)
 					continue
 				}
@@ -243,7 +280,7 @@ func TestFault(t *testing.T) {
 				late := errors.Is(err, ErrPoisoned)
 				for _, percent := range []int{0, 100} {
 					crashed := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, 2))})
-					r := mustOpen(t, crashed, root)
+					r := mustOpen(t, crashed, pins...)
 					if r.Generation() == gen {
 						require.Equal(t, before, summary(t, r), where)
 					} else {
@@ -267,7 +304,7 @@ func TestFault(t *testing.T) {
 					require.ErrorIs(t, statErr, fs.ErrNotExist, where)
 					require.NoError(t, again, where)
 				}
-				mustOpen(t, mem, root)
+				mustOpen(t, mem, pins...)
 			}
 			require.Positive(t, poisoned)
 			require.Positive(t, clean)
@@ -283,7 +320,7 @@ func TestFaultOpen(t *testing.T) {
 	for _, readOnly := range []bool{false, true} {
 		for n := 0; ; n++ {
 			root := newAnchoredRoot("a")
-			mem := prepared(t, root)
+			mem, _ := prepared(t, root)
 			writeFile(t, mem, tempName, []byte("left over"))
 			writeFile(t, mem, fileName(1), []byte("left over"))
 			ops := 0
@@ -319,21 +356,22 @@ func TestFaultOpen(t *testing.T) {
 func TestOpenSyncs(t *testing.T) {
 	t.Parallel()
 	root := newAnchoredRoot("a")
-	mem := prepared(t, root)
+	mem, _ := prepared(t, root)
+	gen := must(tryOpen(t, mem, root)).Generation()
 	k := mustOpen(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpRename {
-			require.NoError(t, mem.Rename(op.Path, mem.PathJoin(testDir, fileName(5))))
+			require.NoError(t, mem.Rename(op.Path, mem.PathJoin(testDir, fileName(gen+1))))
 			return errorfs.ErrInjected // made, and reported as failed
 		}
 		return nil
 	})), root)
 	require.ErrorIs(t, k.SetStates(t.Context(), ID{7}, nil), ErrPoisoned)
 	require.True(t, k.Journal().IsZero())
-	require.EqualValues(t, 4, root.notes[k.StoreID()].gen)
+	require.Equal(t, gen, root.notes[k.StoreID()].gen)
 
 	r := mustOpen(t, mem, root)
 	require.Equal(t, ID{7}, r.Journal())
-	require.EqualValues(t, 5, root.notes[k.StoreID()].gen)
+	require.Equal(t, gen+1, root.notes[k.StoreID()].gen)
 	again := mustOpen(t, mem.CrashClone(vfs.CrashCloneCfg{}), root)
 	require.Equal(t, ID{7}, again.Journal())
 }
@@ -343,7 +381,7 @@ func TestOpenSyncs(t *testing.T) {
 func TestTempIsDirectory(t *testing.T) {
 	t.Parallel()
 	root := newAnchoredRoot("a")
-	mem := prepared(t, root)
+	mem, _ := prepared(t, root)
 	k, err := Open(t.Context(), testDir, []RootKey{root}, false, Options{FS: mem})
 	require.NoError(t, err)
 	require.NoError(t, mem.MkdirAll(mem.PathJoin(testDir, tempName, "below"), 0o700))

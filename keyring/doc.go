@@ -53,12 +53,22 @@
 // A keyring of a format or suite that this build does not know is refused.
 //
 // Pins. Root keys are named by the caller of Open. What the keyring file names
-// besides is never called and never wrapped to.
+// besides is never called and never wrapped to: a rotation that would have to
+// fails, and names it. Nobody without the key itself can have written it in, for
+// the key's entry has a MAC under the key.
+//
+// Several roots. Up to 16 root keys wrap a key, and any one of them that is pinned
+// opens it: so losing one key service loses no data. They are asked in turn, the
+// next when one fails or has kept silent for a second. A root key that is
+// [Offline], such as a recovery recipient, wraps alone in daily use. PrepareAddRoot,
+// PrepareReplaceRoot, PrepareRemoveRoot and PrepareRoot change which they are, of
+// a table's key and of the store key; every rotation renews every wrap or fails.
 //
 // Rollback. Where a root of the store key is an [Anchor], each generation is
 // noted in its service, and an older one put back alone is refused with
-// ErrRollback. Elsewhere an older keyring opens: nothing inside the store can
-// tell.
+// ErrRollback. Of several, those that answer count, so one that is down may not
+// know the newest; that none answers is an error. Elsewhere an older keyring
+// opens: nothing inside the store can tell.
 //
 // Durability. A change writes KEYRING.tmp, syncs it, renames it to the next
 // number, syncs the directory, tells the anchors, removes the older file, and

@@ -22,6 +22,9 @@ var (
 	ErrWrongContext = errors.New("wrapped key was changed or does not belong here")
 	// ErrKeyUnreachable: the service cannot be asked now.
 	ErrKeyUnreachable = errors.New("key service unreachable")
+	// ErrKeyOffline: the root key only wraps here; what unwraps is kept offline,
+	// as that of a recovery recipient. It comes with ErrKeyUnreachable.
+	ErrKeyOffline = errors.New("recovery key is offline")
 	// ErrKeyThrottled: the service asks to slow down.
 	ErrKeyThrottled = errors.New("key service throttles")
 	// ErrRootNotPinned: the keyring names a root key that the configuration
@@ -48,8 +51,19 @@ var (
 	ErrTableUnknown = errors.New("keyring has no such table")
 	// ErrTableExists: the keyring has a table of this name.
 	ErrTableExists = errors.New("keyring has a table of this name")
-	// ErrRotated: another rotation of the same table came first.
+	// ErrRotated: another rotation of the same key came first.
 	ErrRotated = errors.New("the table's key was rotated meanwhile")
+	// ErrRootExists: the root key that is to be added wraps the key already.
+	ErrRootExists = errors.New("root key wraps it already")
+	// ErrRootUnknown: the root key that is to go, or to be replaced, does not
+	// wrap the key.
+	ErrRootUnknown = errors.New("root key does not wrap it")
+	// ErrRootChoice: several root keys wrap the key, and which of them is to be
+	// replaced was not said.
+	ErrRootChoice = errors.New("several root keys wrap it: say which one is replaced")
+	// ErrLastRoot: no root key would be left that unwraps without a recovery
+	// sheet. A recovery recipient is never the only root key.
+	ErrLastRoot = errors.New("no root key would be left that can unwrap")
 	// ErrKeysWiped: the TableKeys have been wiped.
 	ErrKeysWiped = errors.New("table keys have been wiped")
 )

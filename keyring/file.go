@@ -32,6 +32,10 @@ type state struct {
 	tables     []tableRow        // ascending by id
 	tombstones []Tombstone
 	journal    ID
+
+	// storeKey is the newest version of the store key where a change brings one
+	// that the Keyring does not hold yet; nil in a state that is published.
+	storeKey *Secret
 }
 
 func (s *state) clone() *state {

@@ -61,7 +61,7 @@ type Keyring struct {
 	storeID  ID
 	pins     map[string]RootKey
 	readOnly bool
-	storeKey *TableKeys // immutable; wiped by Close
+	storeKey *TableKeys // rotations add to it; wiped by Close
 	// unwraps holds the URIs of pins that unwrapped the last table key that they
 	// were asked for.
 	unwraps sync.Map
@@ -100,7 +100,7 @@ func Create(ctx context.Context, dir string, root RootKey, opts Options) (*Keyri
 	}
 	k.storeID = NewID()
 	ec := Context{Store: k.storeID, Purpose: PurposeStoreKey, Version: 1}
-	entry, key, err := k.newEntry(ctx, root, ec, "wrap store key", nil)
+	entry, key, err := k.newEntry(ctx, []RootKey{root}, ec, "wrap store key", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -122,13 +122,16 @@ func Create(ctx context.Context, dir string, root RootKey, opts Options) (*Keyri
 }
 
 // Open opens the keyring in dir. roots are the pins: the root keys that this
-// store may have. A root key that the keyring names and that is not among
-// them, known by its URI, is never called; where the store key has such a
-// root, Open fails with ErrRootNotPinned, and where a table has, OpenTable.
+// store may have. Any one of them that wraps the store key opens the keyring,
+// any one that wraps a table's key the table. A root key that the keyring names
+// and that is not among them, known by its URI, is never called, and nothing is
+// wrapped to it; where no other root key is named, Open fails with
+// ErrRootNotPinned, or OpenTable.
 //
 // Errors are *KeyError values about a root key, and *corrupt.Error values
 // about the file: corrupt.ErrMissing where there is none, ErrRollback where
-// an Anchor among the roots has noted a newer one.
+// an Anchor among the roots has noted a newer one. Of several Anchors those that
+// answer count; that none does is an error, unless an older keyring is accepted.
 //
 // A read-only keyring changes nothing, in dir or in an Anchor.
 func Open(ctx context.Context, dir string, roots []RootKey, readOnly bool, opts Options) (*Keyring, error) {
@@ -210,24 +213,33 @@ func (k *Keyring) load(ctx context.Context, generation uint64) (*state, error) {
 // and completes what a crash may have left undone.
 func (k *Keyring) settle(ctx context.Context, s *state, all []uint64) error {
 	highest, behind := s.generation, false
-	for _, a := range k.anchors(s) {
-		gen, digest, ok, err := a.NewestGeneration(ctx, k.storeID)
+	anchors := k.anchors(s)
+	notes := k.readNotes(ctx, anchors)
+	var silent []error
+	for i, a := range anchors {
+		n := notes[i]
 		switch {
-		case err != nil:
-			return &KeyError{Op: "read the noted generation", URI: a.URI(), Err: err}
-		case !ok, gen < s.generation:
+		case n.err != nil:
+			silent = append(silent, &KeyError{Op: "read the noted generation", URI: a.URI(), Err: n.err})
+		case !n.ok, n.generation < s.generation:
 			// Made and not noted yet: a crash came between, or the note failed.
 			behind = true
-		case gen > s.generation || digest != s.digest:
+		case n.generation > s.generation || n.digest != s.digest:
 			if !k.opts.AcceptOlder {
 				what := "that one is newer"
-				if gen == s.generation {
+				if n.generation == s.generation {
 					what = "its content differs"
 				}
-				return corrupt.New(ErrRollback, "", 28, "generation %d, and %s has noted generation %d: %s", s.generation, a.URI(), gen, what)
+				return corrupt.New(ErrRollback, "", 28, "generation %d, and %s has noted generation %d: %s", s.generation, a.URI(), n.generation, what)
 			}
-			highest = max(highest, gen+1)
+			highest = max(highest, n.generation+1)
 		}
+	}
+	if len(silent) > 0 && len(silent) == len(anchors) && !k.opts.AcceptOlder {
+		return joined(silent) // nobody tells whether this is the newest
+	}
+	for _, err := range silent {
+		k.opts.Logger.Warn("keyring: a key service does not tell what generation it has noted", "store", k.storeID, "err", err)
 	}
 	if k.readOnly {
 		k.cur.Store(s)
@@ -249,28 +261,11 @@ func (k *Keyring) settle(ctx context.Context, s *state, all []uint64) error {
 	} else {
 		k.cur.Store(s)
 		if behind {
-			k.note(ctx, s)
+			k.note(ctx, s, anchors)
 		}
 	}
 	k.dir.tidy(highest, all)
 	return nil
-}
-
-// anAnchor is a root key whose service takes notes.
-type anAnchor interface {
-	RootKey
-	Anchor
-}
-
-// anchors are those of the store key's roots that are Anchors.
-func (k *Keyring) anchors(s *state) []anAnchor {
-	var as []anAnchor
-	for _, uri := range s.store.roots() {
-		if a, ok := k.pins[uri].(anAnchor); ok {
-			as = append(as, a)
-		}
-	}
-	return as
 }
 
 // publish makes s durable and current. On an error the current state stays.
@@ -280,6 +275,11 @@ func (k *Keyring) publish(ctx context.Context, s *state) error {
 		return ErrKeysWiped
 	}
 	defer key.Wipe()
+	if s.storeKey != nil {
+		rotated := s.storeKey.Clone()
+		defer rotated.Wipe()
+		key = rotated
+	}
 	b, err := s.encode(k.opts.Suite, k.storeID, key)
 	if err != nil {
 		return err
@@ -292,26 +292,22 @@ func (k *Keyring) publish(ctx context.Context, s *state) error {
 		}
 		return err
 	}
+	if s.storeKey != nil {
+		k.storeKey.adopt(s.store.newest().number, s.storeKey, s.store.roots())
+		s.storeKey = nil
+	}
 	old := k.cur.Swap(s)
 	// If we crash here, the next Open notes s and removes the older file.
-	k.note(ctx, s)
+	if old != nil {
+		// A root key that goes is told too: the keyring of before is an older one to it.
+		k.note(ctx, s, k.anchors(s, old))
+	} else {
+		k.note(ctx, s, k.anchors(s))
+	}
 	if old != nil {
 		k.dir.remove(fileName(old.generation))
 	}
 	return nil
-}
-
-// note tells the anchors of s, which is durable. A note that fails is no
-// failed change: the next change, or the next Open, notes again, and until
-// then a rollback to before s would not be found. The change is made, so ctx
-// no longer cancels.
-func (k *Keyring) note(ctx context.Context, s *state) {
-	for _, a := range k.anchors(s) {
-		if err := a.NoteGeneration(context.WithoutCancel(ctx), k.storeID, s.generation, s.digest); err != nil {
-			k.opts.Logger.Warn("keyring: the key service has not noted the newest generation",
-				"store", k.storeID, "generation", s.generation, "root", a.URI(), "err", err)
-		}
-	}
 }
 
 func (k *Keyring) setStoreKey(e *keyEntry, keys map[uint32]*Secret) {

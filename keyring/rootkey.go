@@ -39,6 +39,21 @@ type RootKey interface {
 	Describe(ctx context.Context) (Description, error)
 }
 
+// A RootKey implements Offline where what unwraps is not there in daily use: it is
+// kept on paper or in a safe, as that of a recovery recipient, and the store has
+// what wraps alone. Such a root key is asked last, is not asked to show that it
+// unwraps what it has wrapped, and is never the only one of a key.
+type Offline interface {
+	// Offline tells whether the root key must not be counted on to unwrap. It
+	// is constant for the life of the value.
+	Offline() bool
+}
+
+func isOffline(root RootKey) bool {
+	o, ok := root.(Offline)
+	return ok && o.Offline()
+}
+
 // An Anchor remembers the newest keyring of each store, outside the store, so
 // that an older keyring put back alone is found. A RootKey implements it where
 // its service can hold the note.

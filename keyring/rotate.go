@@ -2,14 +2,15 @@ package keyring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
-// A Rotation is a change of a table's key that has been prepared: the key services
-// have wrapped it, and nothing is changed before Commit. So one that takes its time
-// over that holds up nobody but its caller.
+// A Rotation is a change of a table's key, of the store key, or of the root keys that
+// wrap them, that has been prepared: the key services have wrapped it, and nothing is
+// changed before Commit. So one that takes its time over that holds up nobody but its
+// caller.
 type Rotation struct {
 	k     *Keyring
 	keys  map[uint32]*Secret // all versions, unwrapped
@@ -21,89 +22,63 @@ type Rotation struct {
 	roots []string           // that wrap it, once it is committed
 }
 
-// PrepareRoot has root, which must be pinned, wrap the table's key. It makes one
-// call to the key service that wraps it today and one to root's, or two, as told
-// below; nothing of the table is read or written, whatever it holds. The caller
-// commits the rotation or not, and wipes it.
-//
-// The root key that wraps it today, under the same URI, gets its new material
-// to wrap the newest version once more. Another root key gets a new version of
-// the table key, under which the older ones hang: who held the former root key
-// and an old keyring opens the files that exist, what is appended to them
-// included, and none that is made afterwards (Amazon Keyspaces also makes a new
-// table key when a table's root key is changed). All wraps of the former version
-// by other root keys are gone then.
-//
-// The only wrap of the newest version is root's own afterwards. So one that has
-// unwrapped no table's key since the keyring was opened, or failed to, is asked to
-// unwrap what it has wrapped: one that may only wrap, as key services can be told,
-// would lock the table up.
-//
-// Errors are ErrTableUnknown, *KeyError, *corrupt.Error, *LimitError at
-// MaxVersions, and those of a change.
-func (k *Keyring) PrepareRoot(ctx context.Context, id ID, root RootKey) (*Rotation, error) {
-	if root == nil {
-		return nil, errors.New("keyring: a root key is nil")
-	}
-	return k.prepare(ctx, id, func(now []string) (roots []RootKey, add bool) {
-		return []RootKey{root}, len(now) != 1 || now[0] != root.URI()
-	})
-}
+// NewVersion tells whether the rotation makes a new version of the key.
+func (r *Rotation) NewVersion() bool { return r.add }
 
 // PrepareTableKey makes a new version of the table's key, wrapped by the root keys
 // that wrap the present one: by all of them, or it fails. Data keys that exist
-// stay under the version that wraps them. Otherwise it is like PrepareRoot.
+// stay under the version that wraps them. The zero ID is the store key. Otherwise
+// it is like PrepareRoot.
 func (k *Keyring) PrepareTableKey(ctx context.Context, id ID) (*Rotation, error) {
-	return k.prepare(ctx, id, func(now []string) (roots []RootKey, add bool) {
-		for _, uri := range now {
-			roots = append(roots, k.pins[uri])
-		}
-		return roots, true
-	})
+	return k.prepare(ctx, id, func(now []string) (plan, error) { return plan{uris: now, add: true}, nil })
 }
 
-// prepare unwraps the table's key and wraps what plan says. plan hears the root
-// keys that wrap the key now; it names those that will, and says whether there is
-// to be a new version.
-func (k *Keyring) prepare(ctx context.Context, id ID, plan func(now []string) (roots []RootKey, add bool)) (_ *Rotation, err error) {
+// A plan says which root keys are to wrap a key, and in which order.
+type plan struct {
+	uris []string
+	keep bool // the wraps that are there stay as they are, and only new ones are made
+	add  bool // of a new version of the key
+}
+
+// prepare unwraps a key and has it wrapped as planned. planned hears the root keys that
+// wrap the key now.
+func (k *Keyring) prepare(ctx context.Context, id ID, planned func(now []string) (plan, error)) (_ *Rotation, err error) {
 	if err := k.changeable(); err != nil {
 		return nil, err
 	}
-	row, keys, metadata, err := k.openRow(ctx, id)
+	e, at, err := k.entry(id)
 	if err != nil {
 		return nil, err
 	}
-	clear(metadata)
-	roots, add := plan(row.entry.roots())
-	newest := *row.entry.newest()
+	p, err := planned(e.roots())
+	if err == nil {
+		err = k.feasible(p, e)
+	}
+	if err != nil {
+		return nil, err
+	}
+	newest := *e.newest()
 	r := &Rotation{
-		k: k, keys: keys, from: newest, key: keys[newest.number], add: add,
-		ec: Context{Store: k.storeID, Table: id, Purpose: PurposeTableKey, Version: newest.number},
+		k: k, from: newest, add: p.add,
+		ec: Context{Store: k.storeID, Table: id, Purpose: purposeOf(id), Version: newest.number},
+	}
+	if r.keys, err = k.versionsOf(ctx, e, at); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			r.Wipe()
 		}
 	}()
-	if add {
-		if len(row.entry.versions) >= MaxVersions {
-			return nil, &LimitError{What: "versions of a table key", Len: len(row.entry.versions) + 1, Max: MaxVersions}
-		}
+	if p.add {
 		r.ec.Version++
-		r.key = RandomSecret()
-		r.keys[r.ec.Version] = r.key
+		r.keys[r.ec.Version] = RandomSecret()
 	}
-	for _, root := range roots {
-		pinned, ok := k.pins[root.URI()]
-		if !ok {
-			return nil, &KeyError{Op: "wrap table key", URI: root.URI(), Err: ErrRootNotPinned}
-		}
-		w, err := wrapBy(ctx, pinned, r.key, r.ec, "wrap table key")
-		if err != nil {
-			return nil, err
-		}
-		if _, ok := k.unwraps.Load(w.uri); !ok {
-			if err := k.proveWrap(ctx, pinned, w, r); err != nil {
+	r.key = r.keys[r.ec.Version]
+	for _, uri := range p.uris {
+		w, kept := newest.wrapOf(uri)
+		if !kept || !p.keep {
+			if w, err = k.wrapAnew(ctx, uri, r); err != nil {
 				return nil, err
 			}
 		}
@@ -112,9 +87,52 @@ func (k *Keyring) prepare(ctx context.Context, id ID, plan func(now []string) (r
 	return r, nil
 }
 
+// feasible tells what keeps a plan from being carried out, before any key service
+// is called. A root key that is not pinned gets nothing to wrap.
+func (k *Keyring) feasible(p plan, e *keyEntry) error {
+	if p.add && len(e.versions) >= MaxVersions {
+		return &LimitError{What: "versions of a " + keyName(e.id), Len: len(e.versions) + 1, Max: MaxVersions}
+	}
+	if len(p.uris) > MaxWraps {
+		return &LimitError{What: "root keys of a " + keyName(e.id), Len: len(p.uris), Max: MaxWraps}
+	}
+	unwraps := p.keep // what could unwrap before stays
+	for _, uri := range p.uris {
+		if _, there := e.newest().wrapOf(uri); there && p.keep {
+			continue
+		}
+		root, ok := k.pins[uri]
+		if !ok {
+			return &KeyError{Op: "wrap " + keyName(e.id), URI: uri, Err: ErrRootNotPinned}
+		}
+		unwraps = unwraps || !isOffline(root)
+	}
+	if !unwraps {
+		return &KeyError{Op: "wrap " + keyName(e.id), URI: strings.Join(p.uris, ", "), Err: ErrLastRoot}
+	}
+	return nil
+}
+
+// wrapAnew has a root key wrap the key of a rotation. One that has not unwrapped the
+// last table's key that it was asked for is asked to unwrap what it has wrapped: one
+// that may only wrap, as key services can be told, would lock the table up. One that
+// is offline cannot be asked.
+func (k *Keyring) wrapAnew(ctx context.Context, uri string, r *Rotation) (wrap, error) {
+	root := k.pins[uri]
+	w, err := wrapBy(ctx, root, r.key, r.ec, "wrap "+keyName(r.ec.Table))
+	if err != nil {
+		return wrap{}, err
+	}
+	if _, ok := k.unwraps.Load(w.uri); !ok && !isOffline(root) {
+		err = k.proveWrap(ctx, root, w, r)
+	}
+	return w, err
+}
+
 // Commit makes the rotation real, by one change of the keyring, and calls no key
 // service but for notes. live, if not nil, are the table's keys in use: files made
-// after Commit has returned have data keys under the newest version. If we crash
+// after Commit has returned have data keys under the newest version. The
+// store's own keys hear of it in any case. If we crash
 // before it returns, the keyring is that before or that after; either opens every
 // file.
 //
@@ -124,15 +142,27 @@ func (r *Rotation) Commit(ctx context.Context, live *TableKeys) error {
 	if r.key.Wiped() {
 		return ErrKeysWiped
 	}
+	if live != nil && live.id != r.ec.Table {
+		return fmt.Errorf("%w: the keys in use are of table %s, the rotation is of %s", ErrWrongContext, live.id, r.ec.Table)
+	}
 	var made *keyEntry
-	err := r.k.changeTable(ctx, r.ec.Table, func(s *state, i int) (err error) {
-		now := s.tables[i].entry
+	err := r.k.change(ctx, func(s *state) error {
+		at, err := s.entry(r.ec.Table)
+		if err != nil {
+			return err
+		}
+		now := *at
 		if n := now.newest(); n.number != r.from.number || !slices.EqualFunc(n.wraps, r.from.wraps, wrap.equal) {
 			return fmt.Errorf("%w: table %s is at version %d by now, wrapped by %q", ErrRotated, now.id, n.number, now.roots())
 		}
-		made, err = r.k.rotated(r, now)
-		s.tables[i].entry = made
-		return err
+		if made, err = r.k.rotated(r, now); err != nil {
+			return err
+		}
+		*at = made
+		if r.ec.Table.IsZero() {
+			s.storeKey = r.key
+		}
+		return nil
 	})
 	if err == nil {
 		r.roots = made.roots()
@@ -162,7 +192,7 @@ func (k *Keyring) proveWrap(ctx context.Context, root RootKey, w wrap, r *Rotati
 		key.Wipe()
 	}
 	if err != nil {
-		return &KeyError{Op: "unwrap the table key that it has just wrapped", URI: w.uri, Err: err}
+		return &KeyError{Op: "unwrap the " + keyName(r.ec.Table) + " that it has just wrapped", URI: w.uri, Err: err}
 	}
 	k.unwraps.Store(w.uri, nil)
 	return nil
@@ -203,6 +233,9 @@ func (k *Keyring) rotated(r *Rotation, now *keyEntry) (*keyEntry, error) {
 	e.versions = append(e.versions, keyVersion{
 		number: r.ec.Version, createdAt: k.now(), state: versionCurrent, commitment: commitment, wraps: r.wraps,
 	})
+	if len(now.metadata) == 0 { // the store key's
+		return e, e.finish(k.storeID, r.key)
+	}
 	at := metadataAAD(k.storeID, now.id)
 	metadata, err := openSalted(k.opts.Suite, before, labelMetadata, now.metadata, at)
 	if err != nil {

@@ -43,12 +43,14 @@ func (k *Keyring) State(id ID) []byte {
 func (k *Keyring) Journal() ID { return k.cur.Load().journal }
 
 // CreateTable makes a table in state TableCreating: an id, an incarnation and
-// a table key that is wrapped by root, which must be pinned. The metadata is
-// sealed under the table key. The engine makes the directory next, and calls
-// FinishCreate when that is complete. The caller wipes the TableKeys.
+// a table key that is wrapped by root, which must be pinned, and by those root
+// keys of the store key that are Offline and pinned: what recovers the store
+// recovers its tables. The metadata is sealed under the table key. The engine
+// makes the directory next, and calls FinishCreate when that is complete. The
+// caller wipes the TableKeys.
 //
-// Errors are ErrTableExists, *LimitError, *KeyError (ErrRootNotPinned, and
-// those of root), and those of a change.
+// Errors are ErrTableExists, *LimitError, *KeyError (ErrRootNotPinned,
+// ErrLastRoot, and those of root), and those of a change.
 func (k *Keyring) CreateTable(ctx context.Context, name string, root RootKey, metadata []byte) (*TableKeys, error) {
 	switch {
 	case name == "":
@@ -75,7 +77,8 @@ func (k *Keyring) CreateTable(ctx context.Context, name string, root RootKey, me
 	if metadata == nil {
 		metadata = []byte{}
 	}
-	entry, key, err := k.newEntry(ctx, pinned, ec, "wrap table key", metadata)
+	roots := append([]RootKey{pinned}, k.recipients(pinned)...)
+	entry, key, err := k.newEntry(ctx, roots, ec, "wrap table key", metadata)
 	if err != nil {
 		return nil, err
 	}

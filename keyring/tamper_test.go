@@ -246,8 +246,9 @@ func TestAttackersRoot(t *testing.T) {
 	b = replaceEntry(v.file, store.raw, beside.raw)
 	_, err = v.open(t, b, nil)
 	tampering(t, err, "beside the store key's root")
-	require.ErrorIs(t, err, ErrRootNotPinned)
-	require.Equal(t, calls, v.root.calls(), "not even ours is called then")
+	require.ErrorIs(t, err, corrupt.ErrAuth)
+	calls++ // ours is, and the entry's MAC finds it
+	require.Equal(t, calls, v.root.calls())
 
 	// In a table's entry: the file's MAC finds it.
 	tk, err := v.k.OpenTable(t.Context(), row.id)
@@ -268,9 +269,37 @@ func TestAttackersRoot(t *testing.T) {
 	calls++
 	_, err = k.OpenTable(t.Context(), row.id)
 	tampering(t, err, "beside a table's root, under the store key")
-	require.ErrorIs(t, err, ErrRootNotPinned)
+	require.ErrorIs(t, err, corrupt.ErrAuth)
+	calls++
 	require.Equal(t, calls, v.root.calls())
-	require.Equal(t, 2, evil.wraps, "by this test")
+
+	// Whoever has held the table's key too can write it in. The table opens, and no
+	// rotation wraps anything for him: each fails and names him.
+	for _, id := range []ID{{}, row.id} {
+		mine, err := v.k.cur.Load().entry(id)
+		require.NoError(t, err)
+		key := v.k.storeKey.open.keys[1]
+		if !id.IsZero() {
+			key = tk.open.keys[1]
+		}
+		_, b = reseal(t, v.k, func(s *state) {
+			s.generation = v.k.Generation()
+			at, err := s.entry(id)
+			require.NoError(t, err)
+			*at = addWrap(t, v.k, *mine, key, evil, purposeOf(id))
+		})
+		k := mustOpen(t, withFile(t, v.name, b), v.root.fakeRoot)
+		wraps := evil.wraps
+		for _, op := range []rootsOp{newVersion, toRoot(v.root), replaceRoot(v.root.uri, v.root)} {
+			err := op.do(t, k, id, nil)
+			require.ErrorIs(t, err, ErrRootNotPinned)
+			require.ErrorContains(t, err, evil.uri)
+		}
+		require.Equal(t, wraps, evil.wraps)
+		require.NoError(t, removeRoot(evil.uri).do(t, k, id, nil))
+		require.Equal(t, []string{v.root.uri}, rootsOf(t, k, id))
+	}
+	require.Equal(t, 4, evil.wraps, "by this test")
 	require.Zero(t, evil.unwraps)
 }
 

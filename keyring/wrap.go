@@ -4,15 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cofredb/cofre/internal/corrupt"
 )
 
-// newEntry makes a key, version 1, wraps it by root and finishes its entry.
-func (k *Keyring) newEntry(ctx context.Context, root RootKey, ec Context, op string, metadata []byte) (*keyEntry, *Secret, error) {
+// newEntry makes a key, version 1, wraps it by each of the roots and finishes its
+// entry.
+func (k *Keyring) newEntry(ctx context.Context, roots []RootKey, ec Context, op string, metadata []byte) (*keyEntry, *Secret, error) {
+	if !slices.ContainsFunc(roots, func(r RootKey) bool { return !isOffline(r) }) {
+		return nil, nil, &KeyError{Op: op, URI: roots[0].URI(), Err: ErrLastRoot}
+	}
 	key := RandomSecret()
-	e, err := k.buildEntry(ctx, root, key, ec, op, metadata)
+	e, err := k.buildEntry(ctx, roots, key, ec, op, metadata)
 	if err != nil {
 		key.Wipe()
 		return nil, nil, err
@@ -20,10 +25,14 @@ func (k *Keyring) newEntry(ctx context.Context, root RootKey, ec Context, op str
 	return e, key, nil
 }
 
-func (k *Keyring) buildEntry(ctx context.Context, root RootKey, key *Secret, ec Context, op string, metadata []byte) (*keyEntry, error) {
-	w, err := wrapBy(ctx, root, key, ec, op)
-	if err != nil {
-		return nil, err
+func (k *Keyring) buildEntry(ctx context.Context, roots []RootKey, key *Secret, ec Context, op string, metadata []byte) (*keyEntry, error) {
+	var wraps []wrap
+	for _, root := range roots {
+		w, err := wrapBy(ctx, root, key, ec, op)
+		if err != nil {
+			return nil, err
+		}
+		wraps = append(wraps, w)
 	}
 	commitment, err := commit(key, ec)
 	if err != nil {
@@ -31,7 +40,7 @@ func (k *Keyring) buildEntry(ctx context.Context, root RootKey, key *Secret, ec 
 	}
 	e := &keyEntry{id: ec.Table, versions: []keyVersion{{
 		number: ec.Version, createdAt: k.now(), state: versionCurrent,
-		commitment: commitment, wraps: []wrap{w},
+		commitment: commitment, wraps: wraps,
 	}}}
 	if metadata != nil {
 		if e.metadata, err = sealSalted(k.opts.Suite, key, labelMetadata, metadata, metadataAAD(ec.Store, ec.Table)); err != nil {
@@ -80,41 +89,6 @@ func (p place) fault(op, uri string, err error) error {
 		return fmt.Errorf("%w: %w", corrupt.New(corrupt.ErrAuth, p.path, p.offset, "a wrapped key does not open"), ke)
 	}
 	return fmt.Errorf("%s at offset %d: %w", p.path, p.offset, ke)
-}
-
-// unwrap recovers the newest version of an entry's key: from the first of its
-// roots that opens it. No root is called unless every one is pinned. Errors
-// are *KeyError values, joined where there were several roots.
-func (k *Keyring) unwrap(ctx context.Context, e *keyEntry, ec Context, op string, at place) (*Secret, error) {
-	v := e.newest()
-	for _, w := range v.wraps {
-		if _, ok := k.pins[w.uri]; !ok {
-			return nil, at.fault(op, w.uri, ErrRootNotPinned)
-		}
-	}
-	var errs []error
-	for _, w := range v.wraps {
-		key, err := k.pins[w.uri].Unwrap(ctx, w.blob, ec)
-		if err == nil {
-			var ok bool
-			if ok, err = committed(key, ec, v.commitment); ok {
-				if ec.Purpose == PurposeTableKey {
-					k.unwraps.Store(w.uri, nil)
-				}
-				return key, nil
-			}
-			key.Wipe()
-			if err == nil {
-				err = fmt.Errorf("%w: the key is not the one committed to", ErrWrongContext)
-			}
-		}
-		k.unwraps.Delete(w.uri)
-		errs = append(errs, at.fault(op, w.uri, err))
-	}
-	if len(errs) == 1 {
-		return nil, errs[0]
-	}
-	return nil, errors.Join(errs...)
 }
 
 // now tells the time as the file keeps it.

@@ -233,6 +233,25 @@ type PassphraseIn struct {
 	Context    Context `json:"context"`
 }
 
+// RecoveryIn is a wrap for a recovery key, with its seed and its public key.
+type RecoveryIn struct {
+	Seed    Hex     `json:"seed"`
+	Public  Hex     `json:"public"`
+	Wrap    Hex     `json:"wrap"`
+	Context Context `json:"context"`
+}
+
+// SheetIn is the text of a recovery sheet.
+type SheetIn struct {
+	Text Text `json:"text"`
+}
+
+// SheetOut is the recovery key that it holds.
+type SheetOut struct {
+	URI  string `json:"uri"`
+	Seed Hex    `json:"seed"`
+}
+
 // WrapOut is the key that a wrap holds.
 type WrapOut struct {
 	Key Hex `json:"key"`

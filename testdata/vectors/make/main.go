@@ -41,6 +41,8 @@ func main() {
 	keyServices2(s)
 	localWraps(s)
 	passphrases(s)
+	recoveries(s)
+	recoverySheets(s)
 	manifestNotes(s)
 	cleanCloses(s)
 	tableStates(s)

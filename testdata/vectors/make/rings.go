@@ -134,7 +134,8 @@ func keyrings(s *set) {
 	half := &ring{generation: 3, storeKey: newEntry(zeros16, "", current(1, random("store key", 32), zeros16, rootA, rootB)), list: encodeList(noTables)}
 	partly := in(half, half.encode())
 	partly.Roots = []string{"cofre-local:a"}
-	g.invalid("root-partly-pinned", "One root key too many is refused, though another would open the store.", "ErrRootNotPinned", -1, partly)
+	g.valid("root-partly-pinned", "One root key that the configuration does not name keeps another from nothing.", partly,
+		vectors.KeyringOut{StoreID: id("store"), Generation: 3, List: noTables, Opened: []vectors.OpenTable{half.storeKey.open("")}})
 	opening("store-wrap-flipped", "A wrap that was changed does not open.", "ErrWrongContext", 40, base.with(func(r *ring) {
 		r.storeKey.versions[0].wraps = []rootWrap{{"cofre-local:a", flip(r.storeKey.versions[0].wraps[0].wrap, 60)}}
 	}))
@@ -196,7 +197,9 @@ func keyrings(s *set) {
 		}
 		g.invalid(name, rule, class, at, i)
 	}
-	table("table-not-pinned", "A table's root key is pinned as the store's.", "ErrRootNotPinned", func(e *entry) { e.versions[3].wraps[1].uri = "cofre-local:c" })
+	table("table-not-pinned", "A table's root key is pinned as the store's.", "ErrRootNotPinned", func(e *entry) {
+		e.versions[3].wraps[0].uri, e.versions[3].wraps[1].uri = "cofre-local:c", "cofre-local:d"
+	})
 	table("table-wrap-of-other", "The wrap of another table does not open.", "ErrWrongContext", func(e *entry) {
 		e.versions[3] = current(4, key4, tableID(1), rootA)
 		e.versions[3].wraps[0].wrap = localWrap(rootA, key4, contextOf(tableID(2), 4))
