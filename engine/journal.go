@@ -236,6 +236,16 @@ func (j *journal) rotate(ctx context.Context) error {
 	return nil
 }
 
+// renew starts a new journal, under the newest version of the store key.
+func (j *journal) renew(ctx context.Context) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.w == nil {
+		return nil
+	}
+	return j.rotate(ctx)
+}
+
 // fold writes the states into the keyring, with the id of the journal that
 // goes on from there.
 func (j *journal) fold(ctx context.Context, id keyring.ID) error {

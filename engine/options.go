@@ -36,12 +36,14 @@ const (
 // RootKey has none.
 type Options struct {
 	Mode Mode
-	// RootKey wraps the store key, and the table keys of tables that name no
-	// root of their own.
+	// RootKey wraps the store key of a new store, and the table keys of tables
+	// that name no root of their own.
 	RootKey keyring.RootKey
-	// Roots are further root keys that tables of this store may have. A root
-	// that the store's files name and that is neither here nor RootKey is
-	// never called: a writer of the disk cannot name a root of his own.
+	// Roots are further root keys that the store and its tables may have,
+	// recovery recipients among them. Any one of those that wrap a key opens
+	// it. A root that the store's files name and that is neither here nor
+	// RootKey is never called, and no rotation wraps a key to it: a writer of
+	// the disk cannot name a root of his own.
 	Roots []keyring.RootKey
 	// MemoryBudget bounds blocks and memtables of all tables together, in
 	// bytes; 0 is 256 MiB.

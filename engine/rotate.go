@@ -10,36 +10,38 @@ import (
 )
 
 // RotateRoot has root wrap the table's key from now on: Options.RootKey or one
-// of Options.Roots. It takes one call to the key service of the present root key
-// and one to root's, and one write of the keyring; no sorted file of the table is
-// read or written, whatever its size. A root key that has unwrapped nothing since the
-// store was opened is asked once to unwrap what it has wrapped. All else goes on
-// while they are asked, however long they take; other rotations of the table wait.
-// Then a service that notes the keyring's generations is told of the new one, and
-// what changes the keyring or opens the table waits for that.
+// of Options.Roots. It takes one call to a key service of the present root keys
+// and one to each that wraps the key afterwards, and one write of the keyring; no
+// sorted file of the table is read or written, whatever its size. A root key that has
+// unwrapped nothing since the store was opened is asked once to unwrap what it has
+// wrapped. All else goes on while they are asked, however long they take; other
+// rotations of the table wait. Then a service that notes the keyring's generations
+// is told of the new one, and what changes the keyring or opens the table waits for
+// that.
 //
-// The present root key again gets its new material, if it was rotated in its
-// service, to wrap the table's key. Another root key also gets a new version of
-// the table's key: what is written from now on cannot be opened by who holds the
-// former root key and an old copy of the keyring, for the log and the MANIFEST of a
-// table that is open go on under the new version too, after three frames more in
-// each. What exists stays open to him until Reencrypt. All snapshots stay readable,
-// and the former root key is not called again for this table.
+// A root key that wraps the table's key already gets its new material, if it was
+// rotated in its service, to wrap it anew, and so do all others. Another root key
+// takes the place of the present one, as ReplaceRoot says; recovery recipients
+// stay.
+//
+// With a new version of the table's key, what is written from then on cannot be
+// opened by who holds the former root key and an old copy of the keyring: the log and
+// the MANIFEST of a table that is open go on under the new version too, after three
+// frames more in each. What exists stays open to him until Reencrypt. All snapshots
+// stay readable.
 //
 // It is durable when it returns; after a crash the table has either root key and
 // opens. Errors: ErrKeyInaccessible, ErrTableNotFound, ErrReadOnly, ErrClosed;
-// keyring.ErrRootNotPinned for a root key that the store was not opened with,
-// keyring.ErrPoisoned where only the next open of the store will tell whether it
-// happened, *keyring.LimitError where the table's key has too many versions.
+// keyring.ErrRootNotPinned for a root key that is to wrap and that the store was
+// not opened with, keyring.ErrRootChoice where the table has several root keys that
+// root could replace, keyring.ErrPoisoned where only the next open of the store
+// will tell whether it happened, *keyring.LimitError where the table's key has too
+// many versions.
 func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
-	if err := t.beginRotation(ctx); err != nil {
-		return err
-	}
-	defer t.endRotation()
-	return t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareRoot(ctx, t.id, root) })
+	return t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareRoot(ctx, t.id, root) })
 }
 
-// RotateKey makes a new version of the table's key under the same root key. New
+// RotateKey makes a new version of the table's key under the same root keys. New
 // files are sealed under it, and the log and the MANIFEST of an open table go on
 // under it. Then the data keys of all files, the snapshots' too, are wrapped by it
 // as well, in a file of the table (ten thousand in less than a second), so that no
@@ -113,7 +115,7 @@ func (t *Table) rotate(ctx context.Context, prepare func() (*keyring.Rotation, e
 	for _, i := range t.snaps {
 		r.Adopt(i.keys) // it may have to read an overlay that comes later
 	}
-	if r.Adds() && live != nil {
+	if r.NewVersion() && live != nil {
 		return t.cutOver(ctx, t.inst.Load())
 	}
 	return nil

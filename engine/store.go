@@ -59,6 +59,8 @@ type Store struct {
 	// unsure are tables whose creation failed so late that it may have happened.
 	unsure map[keyring.ID]error
 
+	rotating chan struct{} // of capacity 1; full during a rotation of the store key
+
 	closing  sync.Once
 	closeErr error // set by closing
 
@@ -80,6 +82,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	s := &Store{dir: dir, opts: opts, log: opts.Logger, stop: make(chan struct{})}
 	s.tables, s.unsure = make(map[string]*Table), make(map[keyring.ID]error)
 	s.life, s.endLife = context.WithCancel(context.Background())
+	s.rotating = make(chan struct{}, 1)
 	s.ballast = &ballast{fs: opts.FS, path: opts.FS.PathJoin(dir, ballastName), log: s.log}
 	s.fs = diskfull.New(opts.FS, diskfull.Options{Wait: opts.DiskFullWait, OnFull: s.ballast.release})
 	defer func() {

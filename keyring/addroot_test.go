@@ -39,9 +39,9 @@ func addRoot(root RootKey) rootsOp {
 	}
 }
 
-func removeRoot(uri string) rootsOp {
+func removeRoot(uris ...string) rootsOp {
 	return func(ctx context.Context, k *Keyring, id ID) (*Rotation, error) {
-		return k.PrepareRemoveRoot(ctx, id, uri)
+		return k.PrepareRemoveRoot(ctx, id, uris...)
 	}
 }
 
@@ -252,6 +252,8 @@ func TestRootsRefused(t *testing.T) {
 		refused(at, ErrRootNotPinned, addRoot(c), "not pinned")
 		refused(at, ErrRootUnknown, removeRoot("fake:b"), "not there")
 		refused(at, ErrRootUnknown, removeRoot(""), "no name")
+		refused(at, ErrRootUnknown, removeRoot(), "none")
+		refused(at, ErrRootUnknown, removeRoot("fake:a", "fake:a"), "twice")
 		refused(at, ErrRootUnknown, replaceRoot("fake:c", b), "not there")
 		refused(at, ErrRootNotPinned, replaceRoot("fake:a", c), "by one not pinned")
 		refused(at, ErrLastRoot, removeRoot("fake:a"), "the last")
@@ -263,6 +265,7 @@ func TestRootsRefused(t *testing.T) {
 		}
 		require.NoError(t, addRoot(paper).do(t, k, at, live))
 		refused(at, ErrLastRoot, removeRoot("fake:a"), "the last that is online")
+		refused(at, ErrLastRoot, removeRoot("fake:paper", "fake:a"), "all")
 		require.NoError(t, addRoot(b).do(t, k, at, live))
 		refused(at, ErrRootExists, replaceRoot("fake:a", b), "both are there")
 		require.NoError(t, toRoot(b).do(t, k, at, live), "renews all")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // PrepareRoot has root, which must be pinned, wrap the table's key. It makes one
@@ -81,24 +82,31 @@ func (k *Keyring) PrepareAddRoot(ctx context.Context, id ID, root RootKey) (*Rot
 	})
 }
 
-// PrepareRemoveRoot takes the root key of a URI away, which need neither be pinned nor
-// exist any more. It makes a new version of the table's key, wrapped by the root keys
-// that stay: by all of them, or it fails. Who held the one that goes, and an old
-// keyring, opens the files that exist until they are encrypted anew, and none that is
-// made afterwards. Otherwise it is like PrepareRoot.
+// PrepareRemoveRoot takes the root keys of the URIs away, which need neither be pinned
+// nor exist any more; several that are lost can only go at once. It makes a new version
+// of the table's key, wrapped by the root keys that stay: by all of them, or it fails.
+// Who held one that goes, and an old keyring, opens the files that exist until they are
+// encrypted anew, and none that is made afterwards. Otherwise it is like PrepareRoot.
 //
-// Errors are those of PrepareRoot, ErrRootUnknown where no such root key wraps the
+// Errors are those of PrepareRoot, ErrRootUnknown where one of them does not wrap the
 // key, and ErrLastRoot where none would be left, or only such as are Offline.
-func (k *Keyring) PrepareRemoveRoot(ctx context.Context, id ID, uri string) (*Rotation, error) {
+func (k *Keyring) PrepareRemoveRoot(ctx context.Context, id ID, uris ...string) (*Rotation, error) {
 	return k.prepare(ctx, id, func(now []string) (plan, error) {
-		i := slices.Index(now, uri)
-		switch {
-		case i < 0:
-			return plan{}, unknownRoot(uri, now)
-		case len(now) == 1:
-			return plan{}, &KeyError{Op: "remove a root of the " + keyName(id), URI: uri, Err: ErrLastRoot}
+		if len(uris) == 0 {
+			return plan{}, unknownRoot("", now)
 		}
-		return plan{uris: slices.Delete(now, i, i+1), add: true}, nil
+		stay := slices.Clone(now)
+		for _, uri := range uris {
+			i := slices.Index(stay, uri)
+			if i < 0 {
+				return plan{}, unknownRoot(uri, now)
+			}
+			stay = slices.Delete(stay, i, i+1)
+		}
+		if len(stay) == 0 {
+			return plan{}, &KeyError{Op: "remove a root of the " + keyName(id), URI: strings.Join(uris, ", "), Err: ErrLastRoot}
+		}
+		return plan{uris: stay, add: true}, nil
 	})
 }
 

@@ -176,9 +176,6 @@ func (r *Rotation) Commit(ctx context.Context, live *TableKeys) error {
 // Adopt tells keys that are in use of a rotation that was committed.
 func (r *Rotation) Adopt(keys *TableKeys) { keys.adopt(r.ec.Version, r.key, r.roots) }
 
-// Adds tells whether the rotation makes a new version of the table's key.
-func (r *Rotation) Adds() bool { return r.add }
-
 // Wipe forgets the keys that the rotation holds.
 func (r *Rotation) Wipe() { wipeAll(r.keys) }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/local"
+	"github.com/cofredb/cofre/keyring/recovery"
 )
 
 // The exit codes. They are documented in the package comment and in "cofre
@@ -59,6 +60,13 @@ var outcomes = []struct {
 	{engine.ErrStoreNotFound, exitNotFound, `"cofre init" or "cofre import" makes a store; --store names it`},
 	{engine.ErrStoreLocked, exitLocked, "wait for the other process, or stop it; a store has one user at a time"},
 	{keyring.ErrRootNotPinned, exitKey, "the store or the table has another root key: name all that it has with --key default,other, and their file with --keys, or use --passphrase-file"},
+	{keyring.ErrKeyOffline, exitKey, `only its recovery key is configured: "cofre keys recovery open" opens it with the sheet`},
+	{keyring.ErrRootExists, exitFailure, `"cofre keys roots" shows the root keys of each table`},
+	{keyring.ErrRootUnknown, exitNotFound, `"cofre keys roots" shows the root keys of each table`},
+	{keyring.ErrRootChoice, exitUsage, "--from says which one is replaced"},
+	{keyring.ErrLastRoot, exitFailure, `"cofre keys add-root" gives it another first; a recovery key alone does not do`},
+	{recovery.ErrSheet, exitKey, "correct the line that the error names; capitals, spaces and hyphens do not matter"},
+	{recovery.ErrFingerprint, exitUsage, "it is printed on the recovery sheet"},
 	{keyring.ErrKeyDenied, exitKey, "the key service refuses: is the key enabled, its file readable by its owner alone, the passphrase right?"},
 	{keyring.ErrKeyUnreachable, exitKey, "try again when the key service can be reached"},
 	{keyring.ErrKeyThrottled, exitKey, "try again later"},

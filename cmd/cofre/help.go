@@ -31,13 +31,14 @@ object a line, where a verb gives any number of things:
 
   a document   init, import, put, get, delete, stats, export -o,
                table create|describe|drop, snapshot create|drop,
-               keys status|rotate-root|rotate-table|reencrypt|
-                 retire|lock|unlock|schedule,
+               keys status|rotate-root|rotate-table|add-root|remove-root|
+                 reencrypt|retire|lock|unlock|schedule,
+               keys recovery add|open,
                kms create|describe|disable|enable|rotate,
                kms schedule-deletion|cancel-deletion, kms alias set,
                kms grant, kms seal|unseal
-  JSON Lines   scan, export, table list, snapshot list, kms list, kms grants,
-               kms alias list, inspect, verify
+  JSON Lines   scan, export, table list, snapshot list, keys roots, kms list,
+               kms grants, kms alias list, inspect, verify
 
 verify prints an object with "type":"fault", "warning" or "unverified" (a table
 whose root key is not to be had) for each finding, and one with

@@ -3,19 +3,18 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cofredb/cofre/engine"
-	"github.com/cofredb/cofre/keyring"
 )
 
 func (a *app) keysCommand() *cobra.Command {
-	c := group("keys", "Show, rotate, renew and retire the keys of tables; what root keys are",
-		a.keysStatusCommand(), a.rotateRootCommand(), a.rotateTableCommand(), a.reencryptCommand(),
-		a.retireCommand(), a.lockCommand(), a.unlockCommand(), a.scheduleCommand())
+	c := group("keys", "Show, rotate, renew and retire keys; add and remove root keys; what root keys are",
+		a.keysStatusCommand(), a.rotateRootCommand(), a.rotateTableCommand(), a.reencryptCommand(), a.retireCommand(),
+		a.addRootCommand(), a.removeRootCommand(), a.rootsCommand(), a.recoveryCommand(),
+		a.lockCommand(), a.unlockCommand(), a.scheduleCommand())
 	c.Long = `Root keys
 
 A store holds only wrapped keys. What unwraps them is its root key, and that
@@ -41,55 +40,17 @@ Tables of a store may have different root keys of one key service. --key then
 names all that are needed, and the first is the one that a new store or a new
 table gets: --key default,other. "keys rotate-root --to" gives a table another.
 Root keys that are not named are never used: who can write the store's files
-cannot have a table's key wrapped by a root key of his own. The list of tables
-stays wrapped by the root key that the store was made with.`
-	return c
-}
+cannot have a table's key wrapped by a root key of his own.
 
-func (a *app) rotateRootCommand() *cobra.Command {
-	var to string
-	c := &cobra.Command{
-		Use:   "rotate-root TABLE",
-		Short: "Wrap a table's key anew, by the same root key or another",
-		Long: `Wraps a table's key anew: one unwrap, one wrap, whatever the size of the table;
-no file of it is read or written. Snapshots stay readable.
+A table may have several root keys, and so may the store itself, whose own key
+opens the list of tables: "keys add-root", with --store-key for the store. Any one
+of them that is named opens it. To rotate its keys all must be named.
 
-With --to NAME the table gets another root key of the local key service, and a
-new version of its own key: who holds the former root key, and a copy of the
-store, cannot open what is written from then on, unless his copy of the key
-service's file has the new root key too. Files that exist stay open to him until
-"cofre keys reencrypt". From then on --key must name the new root key as well.
-
-Without --to the table keeps its root key, whose newest material then wraps the
-table's key, after "cofre kms rotate". The table's key is the same: that keeps
-nobody out who could open it before. "cofre keys rotate-table" does, for files
-that are made from then on.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			moves := cmd.Flags().Changed("to")
-			if moves && !slices.Contains(a.keyNames, to) {
-				a.keyNames = append(a.keyNames, to)
-			}
-			return a.withKeysOf(cmd, args[0], func(t *engine.Table, info engine.TableInfo, roots *rootKeys) error {
-				root := roots.byURI(info.RootKeys)
-				if moves {
-					root = roots.byName(to)
-				}
-				if root == nil {
-					return fmt.Errorf("%w: %s", keyring.ErrRootNotPinned, strings.Join(info.RootKeys, ", "))
-				}
-				if err := t.RotateRoot(ctx, root); err != nil {
-					return err
-				}
-				if first := roots.named[0]; moves && root.URI() != first.URI() {
-					a.note("%s has the root key %s: from now on name it too, as in --key %s,%s", t.Name(), root.URI(), first.name, to)
-				}
-				return nil
-			})
-		},
-	}
-	c.Flags().StringVar(&to, "to", "", "the name of the root key that the table gets")
+A recovery key is a root key on paper. "keys recovery add" makes one and writes a
+sheet to print; the store then wraps its keys for it, and cannot unwrap them. With
+the sheet "keys recovery open" opens a copy of the store on a machine that has
+nothing else. Its public key lies in recovery.pub beside the key service's file, or
+where --recovery or COFRE_RECOVERY says; only its owner may write to that.`
 	return c
 }
 
@@ -121,12 +82,13 @@ func (a *app) withKeysOf(cmd *cobra.Command, name string, change func(*engine.Ta
 		if err != nil {
 			return err
 		}
+		a.noteRecovery(name, before.RootKeys, roots)
 		t, err := s.Table(name)
 		if err == nil {
 			err = change(t, before, roots)
 		}
 		if err != nil {
-			return of(name, err)
+			return ofRecovery(of(name, err))
 		}
 		after, err := findTable(s, name)
 		if err != nil {

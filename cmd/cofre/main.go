@@ -18,8 +18,10 @@
 // "import" make the root key of a new store on first use and say so on
 // standard error. But for "kms create" no other verb makes a key: where an
 // existing store's key is not to be had, the answer is "key not found" and
-// nothing is written. Tables may have different root keys ("keys rotate-root");
-// then --key names all that are needed.
+// nothing is written. Tables may have different root keys ("keys rotate-root"), and
+// several of them ("keys add-root"); then --key names all that are needed. A recovery
+// key ("keys recovery add") opens a store with a printed sheet alone; its public key
+// lies beside the key service's file.
 //
 // The key service's file may be sealed ("kms seal"). What opens it is named
 // with --keys-passphrase-file, --keys-key-file or --keys-credential, or their
@@ -55,6 +57,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cofredb/cofre/keyring/recovery"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -90,6 +94,8 @@ type app struct {
 	passphraseFile string
 	keysSeal       sealFlags
 	principal      string
+	recovery       string
+	identity       *recovery.Identity // from a sheet, for the verb that has read it; else nil
 	json           bool
 	quiet          bool
 
@@ -119,12 +125,14 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "derive the root key from the passphrase in this file")
 	a.keysSeal.register(f)
 	f.StringVar(&a.principal, "principal", os.Getenv("COFRE_PRINCIPAL"), "who asks the local key service, for its grants; the owner if nobody is named (COFRE_PRINCIPAL)")
+	f.StringVar(&a.recovery, "recovery", os.Getenv("COFRE_RECOVERY"), "the file with the public keys of recovery keys (COFRE_RECOVERY; default recovery.pub beside the key service's file)")
 	f.BoolVar(&a.json, "json", false, "print JSON; see \"cofre help json\"")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress and no closing notes")
 	// The defaults hold what the environment says; help shows none of it.
 	f.Lookup("store").DefValue = ""
 	f.Lookup("keys").DefValue = ""
 	f.Lookup("principal").DefValue = ""
+	f.Lookup("recovery").DefValue = ""
 
 	root.AddCommand(
 		a.initCommand(), a.importCommand(), a.exportCommand(), a.tableCommand(),

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base32"
 	"errors"
 	"flag"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -44,6 +46,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("COFRE_KEYS_CREDENTIAL", "")
 			env.Setenv("COFRE_PRINCIPAL", "")
 			env.Setenv("CREDENTIALS_DIRECTORY", "")
+			env.Setenv("COFRE_RECOVERY", "")
 			env.Setenv("KEYS", env.WorkDir+"/config/cofre/keys.cofre")
 			return nil
 		},
@@ -56,6 +59,7 @@ func TestScript(t *testing.T) {
 			"hold":   hold,
 			"absent": absent,
 			"lines":  lines,
+			"sheet":  sheet,
 		},
 	})
 }
@@ -165,5 +169,44 @@ func lines(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	if got := bytes.Count([]byte(ts.ReadFile(args[1])), []byte("\n")); got != want {
 		ts.Fatalf("%s has %d lines, not %d", args[1], got, want)
+	}
+}
+
+// sheet does something with recovery sheets:
+//
+//	sheet secret FILE DIR          fails if a file below DIR holds its private key, or a part of it
+//	sheet typed FILE OUT           types its five lines, in small letters without hyphens
+//	sheet typo FILE OUT            makes a typo in its third line of the key
+//	sheet swapped FILE OTHER OUT   puts the key of OTHER under its fingerprint
+func sheet(ts *testscript.TestScript, _ bool, args []string) {
+	var fields []string
+	for line := range strings.Lines(ts.ReadFile(args[1])) {
+		if strings.HasPrefix(line, "fingerprint:") || strings.HasPrefix(line, "key ") {
+			fields = append(fields, strings.TrimSpace(line))
+		}
+	}
+	if len(fields) != 5 {
+		ts.Fatalf("%d fields", len(fields))
+	}
+	switch args[0] {
+	case "secret":
+		texts := []string{args[2]}
+		for _, f := range fields[1:] {
+			symbols := strings.ReplaceAll(strings.TrimSpace(f[strings.Index(f, ":")+1:]), "-", "")
+			b, err := base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").DecodeString(symbols)
+			ts.Check(err)
+			texts = append(texts, f, symbols, string(b[:8]))
+		}
+		absent(ts, false, texts)
+	case "typed":
+		ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.ToLower(strings.ReplaceAll(strings.Join(fields, "\n"), "-", ""))), 0o600))
+	case "typo":
+		b := []byte(fields[3])
+		b[len(b)-1] = "12"[b[len(b)-1]%2] // the parities of '1' and '2' differ
+		ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.Join(append(fields[:3], string(b), fields[4]), "\n")), 0o600))
+	case "swapped":
+		other := ts.ReadFile(args[2])
+		at, end := strings.Index(other, "key 1 of 4"), strings.Index(other, "\n\nTo open")
+		ts.Check(os.WriteFile(ts.MkAbs(args[3]), []byte(fields[0]+"\n"+other[at:end]), 0o600))
 	}
 }

@@ -26,6 +26,7 @@ const maxPassphrase = 4096
 type rootKeys struct {
 	keyring.RootKey // the first
 	named           []namedRoot
+	recovery        []keyring.RootKey // recovery keys, which wrap alone
 	close           func() error
 }
 
@@ -39,13 +40,20 @@ func (k *rootKeys) others() (others []keyring.RootKey) {
 	for _, n := range k.named[1:] {
 		others = append(others, n.RootKey)
 	}
-	return others
+	return append(others, k.recovery...)
 }
 
-// byName returns a key that the flags name.
+// pins tells whether a root key of that URI may be used.
+func (k *rootKeys) pins(uri string) bool {
+	return slices.ContainsFunc(append(k.others(), k.RootKey), func(r keyring.RootKey) bool { return r.URI() == uri })
+}
+
+// byName returns a key that the flags name, or nil.
 func (k *rootKeys) byName(name string) keyring.RootKey {
-	i := slices.IndexFunc(k.named, func(n namedRoot) bool { return n.name == name })
-	return k.named[i].RootKey
+	if i := slices.IndexFunc(k.named, func(n namedRoot) bool { return n.name == name }); i >= 0 {
+		return k.named[i].RootKey
+	}
+	return nil
 }
 
 // byURI returns the first key of those URIs, or nil.
@@ -89,8 +97,19 @@ func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error
 	if err := a.checkRootNames(); err != nil {
 		return nil, err
 	}
+	recipients, err := a.recipients()
+	if err != nil {
+		return nil, err
+	}
+	keys := &rootKeys{named: make([]namedRoot, len(a.keyNames))}
+	if a.identity != nil {
+		keys.recovery = append(keys.recovery, a.identity) // first: it is the pin of its URI
+	}
+	for _, r := range recipients {
+		keys.recovery = append(keys.recovery, r)
+	}
 	if a.passphraseFile != "" {
-		return a.passphraseKey(create)
+		return keys, a.passphraseKey(keys, create)
 	}
 	service, err := a.keyService(!create)
 	if err != nil {
@@ -101,7 +120,7 @@ func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error
 			err = errors.Join(err, service.Close())
 		}
 	}()
-	keys := &rootKeys{named: make([]namedRoot, len(a.keyNames)), close: service.Close}
+	keys.close = service.Close
 	for i, name := range slices.Backward(a.keyNames) { // before one is made, the others are there
 		if i == 0 && create {
 			key, created, err := service.Ensure(ctx, name)
@@ -135,20 +154,21 @@ func (a *app) rootKeys(ctx context.Context, create bool) (_ *rootKeys, err error
 }
 
 // passphraseKey derives the root key from the passphrase in a file.
-func (a *app) passphraseKey(create bool) (*rootKeys, error) {
+func (a *app) passphraseKey(keys *rootKeys, create bool) error {
 	secret, err := readPassphrase(a.passphraseFile)
 	if err != nil {
-		return nil, &failure{exitKey, err, "the passphrase file holds the passphrase alone, and only its owner may read it (chmod 600)"}
+		return &failure{exitKey, err, "the passphrase file holds the passphrase alone, and only its owner may read it (chmod 600)"}
 	}
 	defer clear(secret)
 	key, err := passphrase.New(secret, passphrase.Options{Label: a.keyNames[0]})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if create {
 		a.note("the root key of the new store is derived from the passphrase in %s. Whoever has both the store and the passphrase can read it; without the passphrase nobody can.", a.passphraseFile)
 	}
-	return &rootKeys{key, []namedRoot{{a.keyNames[0], key}}, key.Close}, nil
+	keys.RootKey, keys.named[0], keys.close = key, namedRoot{a.keyNames[0], key}, key.Close
+	return nil
 }
 
 // keyService opens the local key service, with what its file is sealed by.
