@@ -17,6 +17,7 @@ type lateRoot struct {
 	*anchoredRoot
 	after time.Duration // negative: never
 	deaf  bool          // it does not hear that nobody waits any more
+	last  *Secret       // that it has unwrapped
 }
 
 func (r *lateRoot) wait(ctx context.Context) error {
@@ -40,7 +41,9 @@ func (r *lateRoot) Unwrap(ctx context.Context, wrapped []byte, ec Context) (*Sec
 	if err := r.wait(ctx); err != nil {
 		return nil, err
 	}
-	return r.anchoredRoot.Unwrap(ctx, wrapped, ec)
+	key, err := r.anchoredRoot.Unwrap(ctx, wrapped, ec)
+	r.last = key
+	return key, err
 }
 
 func (r *lateRoot) NewestGeneration(ctx context.Context, store ID) (uint64, [32]byte, bool, error) {
@@ -137,9 +140,12 @@ func TestRootAnswersLate(t *testing.T) {
 		require.Equal(t, 1500*time.Millisecond, took(open), "both are asked, the late one has it")
 		require.Equal(t, unwraps+1, b.unwraps)
 		b.fail(nil)
-		a.deaf, a.after = true, 3*time.Second
+		a.deaf, a.after, a.last = true, 3*time.Second, nil
 		require.Equal(t, hedgeAfter, took(open))
-		time.Sleep(5 * time.Second) // synctest: all goroutines have ended then, or the test fails
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.NotNil(t, a.last)
+		require.True(t, a.last.Wiped(), "a key that nobody has waited for")
 	})
 }
 
