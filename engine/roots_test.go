@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -368,6 +369,43 @@ func TestStoreRootsRefused(t *testing.T) {
 	s, err := Open(ctx, crashDir, Options{Mode: ReadOnly, RootKey: a, Roots: []keyring.RootKey{b}, FS: mem})
 	require.NoError(t, err)
 	require.ErrorIs(t, s.AddRoot(ctx, b), ErrReadOnly)
+	require.NoError(t, s.Close())
+}
+
+// TestRemovedStoreRootAndJournal: who held a root key of the store, and its keyring, does
+// not open the journal that begins when that goes.
+func TestRemovedStoreRootAndJournal(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem := vfs.NewCrashableMem()
+	a, b := newMemRoot("a"), newMemRoot("b")
+	s, tab := rotating(t, mem, a, b)
+	old := mem.CrashClone(vfs.CrashCloneCfg{})
+	thief, err := keyring.Open(ctx, crashDir+"/"+keyringDir, []keyring.RootKey{a}, true, keyring.Options{FS: old})
+	require.NoError(t, err)
+	for version, change := range []func() error{
+		func() error { return s.AddRoot(ctx, b) },
+		func() error { return s.RemoveRoot(ctx, "mem:a") },
+	} {
+		require.NoError(t, change())
+		f, err := mem.Open(s.journal.path(s.ring.Journal()))
+		require.NoError(t, err)
+		head := make([]byte, keyring.HeaderLen)
+		_, err = io.ReadFull(f, head)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		h, err := keyring.ParseHeader(head)
+		require.NoError(t, err)
+		require.EqualValues(t, version+1, h.KeyVersion)
+		_, err = thief.StoreKeys().DataKey(h.Identity.FileID, h.KeyVersion, h.WrappedKey[:])
+		if version == 0 {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, keyring.ErrVersionUnknown)
+		}
+	}
+	require.NoError(t, tab.Put([]byte("k"), nil, nil))
+	require.NoError(t, thief.Close())
 	require.NoError(t, s.Close())
 }
 

@@ -142,6 +142,7 @@ func TestRootAnswersLate(t *testing.T) {
 		b.fail(nil)
 		a.deaf, a.after, a.last = true, 3*time.Second, nil
 		require.Equal(t, hedgeAfter, took(open))
+		require.Zero(t, took(open), "the late one has opened the last key but one, and is not waited for again")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		require.NotNil(t, a.last)
