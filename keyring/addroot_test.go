@@ -359,7 +359,10 @@ func TestRotationRenewsAll(t *testing.T) {
 	paper.sheet = true
 	require.NoError(t, opens(t, mem, nil, paper), "with the sheet alone")
 	paper.sheet = false
-	require.ErrorIs(t, opens(t, mem, nil, paper), ErrKeyOffline)
+	err := opens(t, mem, nil, paper)
+	require.ErrorIs(t, err, ErrKeyOffline)
+	require.ErrorIs(t, err, ErrRootNotPinned)
+	require.ErrorContains(t, err, "fake:b", "which others there are")
 }
 
 // TestLostRoot destroys the root key a: its keys open by another root or by the sheet,

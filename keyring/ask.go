@@ -30,12 +30,23 @@ func (k *Keyring) unwrap(ctx context.Context, e *keyEntry, ec Context, op string
 		}
 		return nil, joined(errs)
 	}
-	key, errs := k.ask(ctx, asked, ec, v.commitment)
+	key, answers := k.ask(ctx, asked, ec, v.commitment)
 	if key == nil {
-		for i := range errs {
-			errs[i].err = at.fault(op, errs[i].uri, errs[i].err)
+		for i, a := range answers {
+			answers[i].err = at.fault(op, a.uri, a.err)
 		}
-		return nil, joined(telling(errs))
+		if told := telling(answers); len(told) > 0 {
+			return nil, joined(told)
+		}
+		// Only recovery keys are pinned: name those that could open it as well.
+		var all []error
+		for _, w := range unpinned {
+			all = append(all, at.fault(op, w.uri, ErrRootNotPinned))
+		}
+		for _, a := range answers {
+			all = append(all, a.err)
+		}
+		return nil, joined(all)
 	}
 	for _, w := range unpinned {
 		k.opts.Logger.Warn("keyring: a root key that the configuration does not name wraps this key; no rotation goes on with it",
@@ -153,15 +164,10 @@ func (k *Keyring) askOne(ctx context.Context, w wrap, ec Context, commitment []b
 }
 
 // telling are the errors that say why a key is not to be had. That a recovery key
-// is offline is one only where nothing else is wrong.
+// is offline is none.
 func telling(answers []answer) (errs []error) {
 	for _, a := range answers {
 		if !errors.Is(a.err, ErrKeyOffline) {
-			errs = append(errs, a.err)
-		}
-	}
-	if len(errs) == 0 {
-		for _, a := range answers {
 			errs = append(errs, a.err)
 		}
 	}

@@ -60,7 +60,7 @@ var outcomes = []struct {
 	{engine.ErrStoreNotFound, exitNotFound, `"cofre init" or "cofre import" makes a store; --store names it`},
 	{engine.ErrStoreLocked, exitLocked, "wait for the other process, or stop it; a store has one user at a time"},
 	{keyring.ErrRootNotPinned, exitKey, "the store or the table has another root key: name all that it has with --key default,other, and their file with --keys, or use --passphrase-file"},
-	{keyring.ErrKeyOffline, exitKey, `only its recovery key is configured: "cofre keys recovery open" opens it with the sheet`},
+	{keyring.ErrKeyOffline, exitKey, `name its root key with --key, or open it with its sheet: "cofre keys recovery open"`},
 	{keyring.ErrRootExists, exitFailure, `"cofre keys roots" shows the root keys of each table`},
 	{keyring.ErrRootUnknown, exitNotFound, `"cofre keys roots" shows the root keys of each table`},
 	{keyring.ErrRootChoice, exitUsage, "--from says which one is replaced"},

@@ -108,7 +108,9 @@ func (a *app) runImport(ctx context.Context, f importFlags, table, path string) 
 	return a.withStore(ctx, engine.CreateIfMissing, func(s *engine.Store, roots *rootKeys) error {
 		t, err := s.Table(table)
 		if errors.Is(err, engine.ErrTableNotFound) {
-			t, err = s.CreateTable(ctx, table, engine.TableOptions{})
+			if t, err = s.CreateTable(ctx, table, engine.TableOptions{}); err == nil {
+				a.noteNewTable(s, table, roots)
+			}
 		}
 		if err != nil {
 			return err

@@ -68,6 +68,7 @@ with --fingerprint, which also chooses where there are several.`,
 			}
 			report := &recoveryReport{Sheet: sheet, Tables: []string{}}
 			if sheet != "" {
+				a.recoveryMade = true
 				if fingerprint != "" {
 					return &usageError{errors.New("--sheet makes a new recovery key: --fingerprint does not go with it")}
 				}
@@ -275,7 +276,8 @@ may be typed: the five lines that have a colon are enough; "-" is standard input
 The fingerprint on the sheet must be that of its key, and of a recovery key that the
 store has. A root key that --key does not name is taken for lost: it goes, and the keys
 get new versions. One that --key names stays beside the new one. Data that exists
-stays open to who holds a lost root key until it is encrypted anew.
+stays open to who holds a lost root key until it is encrypted anew. The public key is
+put into recovery.pub (see --recovery), so that keys can be rotated from then on.
 
 What is done stays done if it is interrupted: run it again.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -311,7 +313,7 @@ What is done stays done if it is interrupted: run it again.`,
 					a.keyNames = append(a.keyNames, others...)
 				}
 			}
-			a.identity = id
+			a.identity, a.recoveryMade = id, true
 			err = a.withStore(ctx, engine.MustExist, func(s *engine.Store, roots *rootKeys) error {
 				return a.recoverStore(ctx, s, roots, id, args)
 			})
@@ -372,6 +374,7 @@ func (a *app) recoverStore(ctx context.Context, s *engine.Store, roots *rootKeys
 		RootKeys    []string             `json:"root_keys"` // of the store key
 		Tables      []tableRoots         `json:"tables"`
 		Left        []string             `json:"left"` // tables that the sheet does not open
+		PublicKey   string               `json:"public_key_file"`
 	}{Fingerprint: id.Fingerprint(), Tables: []tableRoots{}, Left: []string{}}
 	err := eachTable(s, names, func(t *engine.Table, info engine.TableInfo) error {
 		if !slices.Contains(info.RootKeys, uri) {
@@ -389,6 +392,11 @@ func (a *app) recoverStore(ctx context.Context, s *engine.Store, roots *rootKeys
 			doc.Tables = append(doc.Tables, tableRoots{t.Name, t.RootKeys})
 		}
 	}
+	// Without it no key could be rotated here. The sheet is the store's: it has opened it.
+	doc.PublicKey, err = a.keepPublic(id.Recipient())
+	if err != nil {
+		return fmt.Errorf("the store is open to %s; its recovery key could not be configured: %w", roots.URI(), err)
+	}
 	for _, name := range doc.Left {
 		a.note("%s is not wrapped for this recovery key: it stays as it is.", name)
 	}
@@ -399,11 +407,25 @@ func (a *app) recoverStore(ctx context.Context, s *engine.Store, roots *rootKeys
 	a.note("the sheet still opens the store, and so do lost root keys with copies of it that were made before. From now on use %s.", use)
 	return a.print(doc, func(w io.Writer) {
 		fmt.Fprintf(w, "opened    with the sheet %s\n", doc.Fingerprint)
+		fmt.Fprintf(w, "public    %s\n", doc.PublicKey)
 		fmt.Fprintf(w, "store key wrapped by %s\n", strings.Join(doc.RootKeys, ", "))
 		for _, t := range doc.Tables {
 			fmt.Fprintf(w, "table     %s: wrapped by %s\n", t.Name, strings.Join(t.RootKeys, ", "))
 		}
 	})
+}
+
+// keepPublic configures a recovery key, unless it is, and tells in which file.
+func (a *app) keepPublic(r *recovery.Recipient) (string, error) {
+	rs, err := a.recipients()
+	if err != nil {
+		return "", err
+	}
+	if slices.ContainsFunc(rs, func(o *recovery.Recipient) bool { return o.Fingerprint() == r.Fingerprint() }) {
+		path, _, err := a.recoveryPath()
+		return path, err
+	}
+	return a.keepRecipient(r)
 }
 
 // recoverKey has the first of the root keys wrap a key, and takes those away that are

@@ -102,6 +102,15 @@ func (a *app) noteRecovery(what string, uris []string, roots *rootKeys) {
 	}
 }
 
+// noteNewTable tells of recovery keys of the store that a new table was not wrapped for.
+func (a *app) noteNewTable(s *engine.Store, table string, roots *rootKeys) {
+	for _, uri := range s.RootKeys() {
+		if recovery.IsRecovery(uri) && !roots.pins(uri) {
+			a.note("%s is not wrapped for the store's recovery key %s, whose public key is not configured: --recovery names the file that holds it. Then \"cofre keys recovery add %s\" wraps it.", table, uri, table)
+		}
+	}
+}
+
 // ofRecovery gives an error that a recovery key is not pinned a hint of its own.
 func ofRecovery(err error) error {
 	var ke *keyring.KeyError

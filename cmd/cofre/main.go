@@ -95,6 +95,7 @@ type app struct {
 	keysSeal       sealFlags
 	principal      string
 	recovery       string
+	recoveryMade   bool               // the verb makes the file of --recovery, if there is none
 	identity       *recovery.Identity // from a sheet, for the verb that has read it; else nil
 	json           bool
 	quiet          bool

@@ -40,7 +40,7 @@ func (a *app) recipients() ([]*recovery.Recipient, error) {
 		return nil, nil
 	}
 	rs, err := readRecipients(path)
-	if errors.Is(err, fs.ErrNotExist) && !chosen {
+	if errors.Is(err, fs.ErrNotExist) && (!chosen || a.recoveryMade) {
 		return nil, nil
 	}
 	if err != nil {

@@ -33,10 +33,11 @@ func (a *app) tableCreateCommand() *cobra.Command {
 			if err := checkTableName(args[0]); err != nil {
 				return err
 			}
-			return a.withStore(ctx, engine.MustExist, func(s *engine.Store, _ *rootKeys) error {
+			return a.withStore(ctx, engine.MustExist, func(s *engine.Store, roots *rootKeys) error {
 				if _, err := s.CreateTable(ctx, args[0], opts); err != nil {
 					return err
 				}
+				a.noteNewTable(s, args[0], roots)
 				t, err := findTable(s, args[0])
 				if err != nil {
 					return err
