@@ -169,6 +169,52 @@ func TestRotateBesideWork(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// A cloner takes what a crash would leave before each change of a disk.
+type cloner struct {
+	mem  *vfs.MemFS
+	most int // of one call of during
+
+	mu       sync.Mutex // guards what follows
+	rng      *rand.Rand
+	watching bool
+	clones   []*vfs.MemFS
+}
+
+func newCloner(mem *vfs.MemFS) *cloner {
+	c := &cloner{mem: mem, most: 150, rng: rand.New(rand.NewPCG(1, 3))}
+	if testing.Short() {
+		c.most = 25
+	}
+	return c
+}
+
+func (c *cloner) fs() vfs.FS {
+	return errorfs.Wrap(c.mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.watching && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && len(c.clones) < c.most {
+			c.clones = append(c.clones, c.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: c.rng}))
+		}
+		return nil
+	}))
+}
+
+// during runs f and returns what crashes within it would leave.
+func (c *cloner) during(f func() error) ([]*vfs.MemFS, error) {
+	c.watch(true)
+	err := f()
+	c.watch(false)
+	clones := c.clones
+	c.clones = nil
+	return clones, err
+}
+
+func (c *cloner) watch(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watching = on
+}
+
 // TestRotateCrashes crashes before each operation on the disk of a rotation: the
 // table opens, with all that was acknowledged.
 func TestRotateCrashes(t *testing.T) {
@@ -176,26 +222,8 @@ func TestRotateCrashes(t *testing.T) {
 	ctx := t.Context()
 	mem := vfs.NewCrashableMem()
 	a, b := newMemRoot("a"), newMemRoot("b")
-	var mu sync.Mutex // guards all three
-	var clones []*vfs.MemFS
-	watching, rng := false, rand.New(rand.NewPCG(1, 3))
-	most := 150 // of a step
-	if testing.Short() {
-		most = 25
-	}
-	watch := func(on bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		watching = on
-	}
-	s, tab := rotating(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if watching && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && len(clones) < most {
-			clones = append(clones, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng}))
-		}
-		return nil
-	})), a, b)
+	w := newCloner(mem)
+	s, tab := rotating(t, w.fs(), a, b)
 	want := make(map[string]string)
 	put := func(tab *Table, k string) {
 		require.NoError(t, tab.Put([]byte(k), []byte(k), nil))
@@ -213,9 +241,8 @@ func TestRotateCrashes(t *testing.T) {
 		func() error { _, err := tab.Reencrypt(ctx, ReencryptOptions{}); return err },
 		func() error { return errors.Join(tab.Lock(ctx), tab.Unlock(ctx)) },
 	} {
-		watch(true)
-		require.NoError(t, rotate())
-		watch(false)
+		clones, err := w.during(rotate)
+		require.NoError(t, err)
 		require.NotEmpty(t, clones)
 		for _, clone := range clones {
 			again, tab := rotating(t, clone, a, b)
@@ -233,7 +260,6 @@ func TestRotateCrashes(t *testing.T) {
 			requireVerified(t, again)
 			require.NoError(t, again.Close())
 		}
-		clones = nil
 		put(tab, fmt.Sprint("after", n))
 	}
 	require.NoError(t, s.Close())
