@@ -2,11 +2,13 @@ package engine
 
 import (
 	"bufio"
+	"crypto/hkdf"
+	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"runtime"
-	"runtime/debug"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -31,9 +33,11 @@ type needle struct {
 
 func newNeedle(what string, key *keyring.Secret) needle {
 	n := needle{what: what}
-	for i := range n.words {
-		n.words[i] = binary.NativeEndian.Uint64(key.Expose()[8*i:]) ^ mask
-	}
+	secret.Scope(func() {
+		for i := range n.words {
+			n.words[i] = binary.NativeEndian.Uint64(key.Expose()[8*i:]) ^ mask
+		}
+	})
 	return n
 }
 
@@ -122,9 +126,17 @@ func TestMemoryAfterLock(t *testing.T) {
 	needles := needlesOf(t, tab, root)
 	require.Greater(t, len(needles), 6)
 	require.NotEmpty(t, inMemory(t, needles), "the control: keys that are in use are found")
+	used := inMemory(t, needles)
 	for n := 1; n <= 4; n++ {
-		require.NotZero(t, inMemory(t, needles)[fmt.Sprint("table key ", n)])
+		require.NotZero(t, used[fmt.Sprint("table key ", n)])
 	}
+	sealing := 0
+	for what := range used {
+		if strings.HasPrefix(what, "sealing key of ") {
+			sealing++
+		}
+	}
+	require.Greater(t, sealing, 2)
 
 	require.NoError(t, svc.Disable(ctx, "table"))
 	require.Eventually(t, func() bool { _, err := tab.Get(key); return err != nil }, 10*time.Second, time.Millisecond)
@@ -133,7 +145,6 @@ func TestMemoryAfterLock(t *testing.T) {
 	var found map[string]int
 	for range 20 {
 		runtime.GC()
-		debug.FreeOSMemory()
 		if found = inMemory(t, needles); len(found) == 0 {
 			break
 		}
@@ -174,11 +185,42 @@ func needlesOf(t *testing.T, tab *Table, root keyring.RootKey) (needles []needle
 	defer i.leave()
 	require.NoError(t, i.fs.Keys(tab.dir, func(u sealfs.KeyUse) error {
 		key, err := i.keys.DataKey(u.ID, u.Version, u.Wrapped[:])
-		if err == nil {
-			needles = append(needles, newNeedle("data key of "+u.Name, key))
-			key.Wipe()
+		if err != nil {
+			return err
 		}
-		return err
+		defer key.Wipe()
+		needles = append(needles, newNeedle("data key of "+u.Name, key))
+		h := tab.store.headerOf(tab.store.fs.PathJoin(tab.dir, u.Name))
+		if u.Bytes == 0 || h == nil {
+			return nil // another key than the header's
+		}
+		// What seals is derived from it, as docs/format.md says.
+		message := kdf(t, h, key.Expose(), "MESSAGE_KEY:", 48)
+		defer clear(message)
+		sealing := kdf(t, h, message, "WAL_FRAME:", 32)
+		if u.Kind.Random() {
+			sealing = kdf(t, h, message, "DEK:\x00\x00\x00\x00\x00\x00\x00\x00", 32)
+		}
+		for what, b := range map[string][]byte{"message key of ": message[:32], "sealing key of ": sealing} {
+			derived, err := secret.Take(b)
+			if err != nil {
+				return err
+			}
+			needles = append(needles, newNeedle(what+u.Name, derived))
+			derived.Wipe()
+		}
+		return nil
 	}))
 	return needles
+}
+
+// kdf is the derivation inside a file.
+func kdf(t *testing.T, h *keyring.Header, key []byte, purpose string, n int) []byte {
+	info := append([]byte(nil), h.Floe[:42]...) // parameters and IV
+	info = append(append(info, purpose...), h.Identity.AAD()...)
+	var b []byte
+	var err error
+	secret.Scope(func() { b, err = hkdf.Expand(sha512.New384, key, string(info), n) }) // it leaves nothing either
+	require.NoError(t, err)
+	return b
 }
