@@ -106,13 +106,12 @@ func (s *Store) KeyStatus(ctx context.Context) (*KeyStatus, error) {
 
 func (s *Store) describeRoot(ctx context.Context, uri string) RootStatus {
 	r := RootStatus{URI: uri, State: "unknown"}
-	roots := s.opts.roots()
-	at := slices.IndexFunc(roots, func(k keyring.RootKey) bool { return k.URI() == uri })
-	if at < 0 {
+	root := s.root(uri)
+	if root == nil {
 		r.Err = keyring.ErrRootNotPinned.Error()
 		return r
 	}
-	d, err := roots[at].Describe(ctx)
+	d, err := root.Describe(ctx)
 	if err != nil {
 		r.Err = err.Error()
 		return r

@@ -476,6 +476,12 @@ type DropOptions struct {
 	// WithSnapshots drops the table's snapshots too; without it a table that
 	// has snapshots is not dropped.
 	WithSnapshots bool
+	// DestroyRootsAfter, in days, 7 to 30, also has the table's root keys destroyed by their
+	// services, which makes the drop final: no copy of the store opens the table then.
+	// 0 leaves them alone. It is refused, before anything is dropped, where another
+	// table or the store itself has one of them (ErrRootShared), or where one cannot
+	// be destroyed by its service (ErrRootStays), as a recovery key on paper.
+	DestroyRootsAfter int
 }
 
 // A DropReport says what a drop removed, and what it could not.
@@ -487,6 +493,8 @@ type DropReport struct {
 	Snapshots   []string   `json:"snapshots"`    // dropped with the table
 	Files       int        `json:"files"`
 	Bytes       int64      `json:"bytes"`
+	// Destroyed are the root keys whose services will destroy them, and when.
+	Destroyed []RootDestruction `json:"destroyed,omitempty"`
 	// StillOpenable says in plain words which copies elsewhere a holder of the
 	// root key could still open.
 	StillOpenable string `json:"still_openable"`
@@ -496,7 +504,9 @@ type DropReport struct {
 // unreadable, then the files. If we crash between, the next open removes the
 // files. Open views and scans of the table fail with ErrClosed.
 //
-// Errors: ErrTableNotFound, ErrSnapshotsExist, ErrReadOnly.
+// Errors: ErrTableNotFound, ErrSnapshotsExist, ErrReadOnly, ErrRootShared,
+// ErrRootStays. With a report comes an error of what was left after the wraps had
+// gone: files, or a root key that its service does not destroy.
 func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*DropReport, error) {
 	if s.opts.Mode == ReadOnly {
 		return nil, ErrReadOnly
@@ -519,6 +529,11 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 	if len(snapshots) > 0 && !opts.WithSnapshots {
 		return nil, fmt.Errorf("%w: %s: %s", ErrSnapshotsExist, name, strings.Join(snapshots, ", "))
 	}
+	if opts.DestroyRootsAfter != 0 {
+		if err := s.mayDestroyRoots(t, opts.DestroyRootsAfter); err != nil {
+			return nil, err
+		}
+	}
 	// Whatever closing says: the files go anyway.
 	if err := t.closeLocked(ctx); err != nil {
 		s.log.Warn("close before drop", "table", t.id, "error", err)
@@ -534,18 +549,17 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 		return nil, err
 	}
 	rep.KeyVersions, rep.RootKeys = tomb.Versions, tomb.Roots
-	rep.StillOpenable = fmt.Sprintf("Copies of this store made before the drop (its directory %s together with its keyring) "+
-		"open with %s as long as that key lives. Destroying the key at its service ends that, for everything else it wraps too.",
-		s.rel(t.dir), strings.Join(tomb.Roots, " or "))
+	rep.StillOpenable = stillOpenable(s.rel(t.dir), tomb.Roots)
 	t.dropped = true
+	destroyErr := s.destroyRoots(ctx, rep, opts.DestroyRootsAfter)
 	s.journal.forget(t.id)
 	s.mu.Lock()
 	delete(s.tables, name)
 	s.mu.Unlock()
 	if err := s.fs.RemoveAll(t.dir); err != nil {
-		return rep, fmt.Errorf("the table's keys are gone, its files not all: %w", err)
+		return rep, errors.Join(destroyErr, fmt.Errorf("the table's keys are gone, its files not all: %w", err))
 	}
-	return rep, syncDir(s.fs, s.path(tablesDir))
+	return rep, errors.Join(destroyErr, syncDir(s.fs, s.path(tablesDir)))
 }
 
 // Close closes all tables and the store. Views and scans that are still open

@@ -39,6 +39,15 @@ type RootKey interface {
 	Describe(ctx context.Context) (Description, error)
 }
 
+// A RootKey implements Destroyer where its service can be told to destroy it.
+type Destroyer interface {
+	// ScheduleDeletion has the root key destroyed after some days, as many as its
+	// service allows (7 to 30 in AWS KMS and in the local key service). Until then it
+	// is denied, and the service can call it off; from the date returned on, nothing
+	// that it has wrapped opens again.
+	ScheduleDeletion(ctx context.Context, days int) (time.Time, error)
+}
+
 // A RootKey implements Offline where what unwraps is not there in daily use: it is
 // kept on paper or in a safe, as that of a recovery recipient, and the store has
 // what wraps alone. Such a root key is asked last, is not asked to show that it

@@ -165,7 +165,11 @@ func (a *app) tableDropCommand() *cobra.Command {
 		Use:   "drop TABLE",
 		Short: "Drop a table: destroy its wrapped keys, then its files",
 		Long: `Destroys the table's wrapped keys first and its files then, and says what
-copies elsewhere could still open. It asks before it does; --yes answers.`,
+copies elsewhere could still open. It asks before it does; --yes answers.
+
+Copies open as long as the table's root key lives. Where the table has one of its own
+("keys rotate-root --to"), --destroy-root-key-after DAYS has the key service destroy
+it too, which makes the drop final; until then "kms cancel-deletion" calls it off.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
@@ -183,15 +187,16 @@ copies elsewhere could still open. It asks before it does; --yes answers.`,
 					}
 				}
 				report, err := s.DropTable(ctx, args[0], opts)
-				if err != nil {
+				if report == nil {
 					return err
 				}
-				return a.printDrop(report)
+				return errors.Join(a.printDrop(report), err)
 			})
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	c.Flags().BoolVar(&opts.WithSnapshots, "with-snapshots", false, "drop the table's snapshots too")
+	c.Flags().IntVar(&opts.DestroyRootsAfter, "destroy-root-key-after", 0, "have the table's own root key destroyed after so many days, 7 to 30 (0: leave it)")
 	return c
 }
 
@@ -219,6 +224,9 @@ func (a *app) printDrop(r *engine.DropReport) error {
 			fmt.Fprintf(w, "with it   %s: %s\n", plural(len(r.Snapshots), "snapshot"), strings.Join(r.Snapshots, ", "))
 		}
 		fmt.Fprintf(w, "destroyed %s of its key, wrapped by %s\n", plural(len(r.KeyVersions), "version"), strings.Join(r.RootKeys, ", "))
+		for _, d := range r.Destroyed {
+			fmt.Fprintf(w, "root key  %s will be destroyed %s\n", d.URI, when(d.At))
+		}
 		if r.StillOpenable != "" {
 			fmt.Fprintln(w, r.StillOpenable)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/cofredb/cofre/internal/secret"
 	"github.com/cofredb/cofre/keyring"
@@ -23,9 +24,15 @@ type Key struct {
 }
 
 var (
-	_ keyring.RootKey = (*Key)(nil)
-	_ keyring.Anchor  = (*Key)(nil)
+	_ keyring.RootKey   = (*Key)(nil)
+	_ keyring.Anchor    = (*Key)(nil)
+	_ keyring.Destroyer = (*Key)(nil)
 )
+
+// ScheduleDeletion implements keyring.Destroyer, by Service.ScheduleDeletion.
+func (k *Key) ScheduleDeletion(ctx context.Context, days int) (time.Time, error) {
+	return k.s.ScheduleDeletion(ctx, k.name, days)
+}
 
 // URI is "cofre-local:" and the name.
 func (k *Key) URI() string { return uri(k.name) }
