@@ -38,11 +38,25 @@ func mutants() []mutant {
 			"v.state, v.wraps, v.older = versionOlder, nil, older", "v.state, v.wraps, v.older = versionRetired, nil, older[:0]"),
 
 		one("an open table does not hear of a new table key", "keyring/rotate.go",
-			"if err == nil && live != nil {", "if err == nil && live != nil && !r.add {"),
+			"if live != nil {\n\t\t\tr.Adopt(live)", "if live != nil && !r.add {\n\t\t\tr.Adopt(live)"),
+		{"a version is retired that data keys need", []edit{
+			{"engine/retire.go", "if err := t.rewrap(ctx); err != nil {\n\t\treturn err\n\t}\n", ""},
+			{"engine/retire.go", "if len(by) > 0 {", "if len(by) > 0 && version == 0 {"},
+			{"engine/rotate.go", "if err := t.rewrap(ctx); err != nil {", "if err := error(nil); err != nil {"},
+		}},
+		one("a file takes another's place before the MANIFEST knows", "engine/internal/sealfs/keys.go",
+			"for _, m := range manifests {\n\t\tif err := m.attest(); err != nil {\n\t\t\treturn &Broken{err}\n\t\t}\n\t}\n", ""),
+		one("a file's place is in the map before it is durable", "engine/internal/sealfs/keys.go",
+			"if err := fs.syncDir(d.path); err != nil {\n\t\treturn &Broken{err}\n\t}\n\td.finish(after)", "d.finish(after)"),
+		one("a new overlay is not synced", "engine/overlay.go",
+			"errors.Join(f.Sync(), f.Close())", "f.Close()"),
+		one("the former overlay goes before the new one is named", "engine/overlay.go",
+			"err = t.editMetadata(ctx, keys, func(m *metadata) error {\n\t\tbefore = m.overlay.id",
+			"if !m.overlay.id.IsZero() {\n\t\tt.store.removeLeft(t.overlayPath(m.overlay.id))\n\t}\n\terr = t.editMetadata(ctx, keys, func(m *metadata) error {\n\t\tbefore = m.overlay.id"),
 
 		// Recovery.
 		one("a frame attests all before it, synced or not", "wal/writer.go",
-			"w.fill(note, p, durable, w.compress)", "w.fill(note, p, max(durable, index), w.compress)"),
+			"w.fill(note, data, durable, w.compress && flags == 0)", "w.fill(note, data, max(durable, index), w.compress && flags == 0)"),
 		one("a valid frame behind a torn one is always corruption", "wal/tail.go",
 			"if p.durable > r.index {", "if p.durable > r.index || fault != nil {"),
 		one("what later frames attest does not count", "wal/tail.go",
@@ -59,8 +73,8 @@ func mutants() []mutant {
 
 		// Tampering.
 		one("a failed authentication is ignored", "internal/aead/aead.go",
-			"out, err := s.gcm.Open(dst, nil, sealed, additional)\n\tif err != nil {\n\t\treturn dst, ErrOpen\n\t}\n\treturn out, nil",
-			"out, err := s.gcm.Open(dst, nil, sealed, additional)\n\tif err != nil {\n\t\treturn append(dst, make([]byte, len(sealed)-Overhead)...), nil\n\t}\n\treturn out, nil"),
+			"out, err := open(s.gcm, dst, sealed, additional)\n\tif err != nil {\n\t\treturn dst, ErrOpen\n\t}\n\treturn out, nil",
+			"out, err := open(s.gcm, dst, sealed, additional)\n\tif err != nil {\n\t\treturn append(dst, make([]byte, len(sealed)-Overhead)...), nil\n\t}\n\treturn out, nil"),
 		one("a unit's position is not authenticated", "internal/floe/floe.go",
 			"binary.BigEndian.PutUint64(aad[:], position)", "binary.BigEndian.PutUint64(aad[:], 0)"),
 		one("the end of a file is not authenticated", "internal/floe/floe.go",
@@ -75,12 +89,12 @@ func mutants() []mutant {
 
 		// Keys and nonces.
 		one("all logs have one file id and data key", "engine/internal/sealfs/fs.go",
-			"key, err := fs.cfg.Keys.NewDataKey(id.FileID)\n\treturn id, key, err",
-			"if !fn.kind.Random() {\n\t\tid.FileID = fs.cfg.TableID\n\t}\n\tkey, err := fs.cfg.Keys.NewDataKey(id.FileID)\n\treturn id, key, err"),
+			"key, err := fs.cfg.Keys.NewDataKey(id.FileID)\n\tif err == nil {",
+			"if !fn.kind.Random() {\n\t\tid.FileID = fs.cfg.TableID\n\t}\n\tkey, err := fs.cfg.Keys.NewDataKey(id.FileID)\n\tif err == nil {"),
 		{"all messages have one nonce", []edit{
-			{"internal/aead/aead.go", "gcm, err := cipher.NewGCMWithRandomNonce(block)", "gcm, err := cipher.NewGCM(block)"},
-			{"internal/aead/aead.go", "return s.gcm.Seal(dst, nil, plaintext, additional), nil", "return s.gcm.Seal(append(dst, make([]byte, NonceLen)...), make([]byte, NonceLen), plaintext, additional), nil"},
-			{"internal/aead/aead.go", "out, err := s.gcm.Open(dst, nil, sealed, additional)", "out, err := s.gcm.Open(dst, make([]byte, NonceLen), sealed[NonceLen:], additional)"},
+			{"internal/aead/aead.go", "return cipher.NewGCMWithRandomNonce(block)", "return cipher.NewGCM(block)"},
+			{"internal/aead/gcm.go", "return gcm.Seal(dst, nil, plaintext, additional)", "return gcm.Seal(append(dst, make([]byte, NonceLen)...), make([]byte, NonceLen), plaintext, additional)"},
+			{"internal/aead/gcm.go", "return gcm.Open(dst, nil, sealed, additional)", "return gcm.Open(dst, make([]byte, NonceLen), sealed[NonceLen:], additional)"},
 		}},
 		one("an error message shows a key", "engine/options.go",
 			"%w: %d bytes, a key has 1 to %d\", ErrKeyTooLarge, len(key), MaxKeyLen)", "%w: %d bytes in %q, a key has 1 to %d\", ErrKeyTooLarge, len(key), key, MaxKeyLen)"),
