@@ -178,6 +178,7 @@ type cloner struct {
 	rng      *rand.Rand
 	watching bool
 	clones   []*vfs.MemFS
+	removed  []string
 }
 
 func newCloner(mem *vfs.MemFS) *cloner {
@@ -193,10 +194,27 @@ func (c *cloner) fs() vfs.FS {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.watching && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && len(c.clones) < c.most {
-			c.clones = append(c.clones, c.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: c.rng}))
+			c.clones = append(c.clones, c.clone())
+		}
+		if op.Kind == errorfs.OpRemove || op.Kind == errorfs.OpRemoveAll {
+			c.removed = append(c.removed, op.Path)
 		}
 		return nil
 	}))
+}
+
+// clone is what a crash leaves: with what was removed or, as long as that is not
+// synced, without it.
+func (c *cloner) clone() *vfs.MemFS {
+	clone := c.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: c.rng})
+	if c.rng.IntN(2) == 0 {
+		for _, path := range c.removed {
+			if _, err := c.mem.Stat(path); err != nil {
+				_ = clone.RemoveAll(path)
+			}
+		}
+	}
+	return clone
 }
 
 // during runs f and returns what crashes within it would leave.
@@ -260,7 +278,10 @@ func TestRotateCrashes(t *testing.T) {
 			requireVerified(t, again)
 			require.NoError(t, again.Close())
 		}
-		put(tab, fmt.Sprint("after", n))
+		for i := range 3 { // several files
+			put(tab, fmt.Sprint("after", n, i))
+			require.NoError(t, tab.Flush())
+		}
 	}
 	require.NoError(t, s.Close())
 }
