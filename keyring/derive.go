@@ -21,6 +21,7 @@ const (
 	labelMetadata   = "cofre/v1/metadata"    // seals metadata; context: salt
 	labelEntryMAC   = "cofre/v1/entry-mac"   // authenticates a key's entry
 	labelList       = "cofre/v1/list"        // seals the list of tables; context: salt
+	labelAudit      = "cofre/v1/audit-state" // seals the state of the audit log; context: salt
 	labelKeyringMAC = "cofre/v1/keyring-mac" // authenticates the keyring file
 	labelCommitment = "cofre/v1/commitment"  // commits to key and encryption context
 )

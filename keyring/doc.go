@@ -35,6 +35,7 @@
 //	                     root-key URIs, wrapped keys
 //	  list, sealed       names, states, incarnations, tombstones,   holder of the store key
 //	                     clean-close records
+//	  audit, sealed      the newest record of the audit log         holder of the store key
 //	  entry, sealed      the table's metadata                       holder of the table key
 //	a sealed file        its identity, its wrapped data key         anyone with the disk
 //	memory               store key (until Close), table keys (until the process

@@ -16,7 +16,8 @@ const (
 	// FileVersion is the version of the keyring file.
 	//
 	//	1  the first
-	FileVersion = 1
+	//	2  the state of the audit log
+	FileVersion = 2
 
 	// MaxFileLen bounds the keyring file, in bytes.
 	MaxFileLen = 256 << 20
@@ -32,6 +33,7 @@ type state struct {
 	tables     []tableRow        // ascending by id
 	tombstones []Tombstone
 	journal    ID
+	audit      *AuditState // nil: there is no audit log
 
 	// storeKey is the newest version of the store key where a change brings one
 	// that the Keyring does not hold yet; nil in a state that is published.
@@ -69,13 +71,14 @@ func fileHeader(store ID, generation uint64) []byte {
 //	 36  4+n  entry of the store key
 //	     4+n  list of tables, sealed under the store key; bytes 0 to 35 are
 //	          its additional data
+//	     4+n  state of the audit log, sealed in the same way; not in version 1
 //	       4  count of tables
 //	     4+n  entry of each table key, ascending by table id
 //	      48  HMAC-SHA-384 over all before it, under a key derived from the
 //	          store key
 func (s *state) encode(suite aead.Suite, store ID, storeKey *Secret) ([]byte, error) {
 	list := s.encodeList()
-	n := fileHeaderLen + 4 + len(s.store.raw) + 4 + len(list) + sealOverhead + 4 + macLen
+	n := fileHeaderLen + 4 + len(s.store.raw) + 4 + len(list) + sealOverhead + 4 + auditLen + sealOverhead + 4 + macLen
 	for i := range s.tables {
 		n += 4 + len(s.tables[i].entry.raw)
 	}
@@ -84,6 +87,10 @@ func (s *state) encode(suite aead.Suite, store ID, storeKey *Secret) ([]byte, er
 	w.Bytes(s.store.raw)
 	sealed, err := sealSalted(suite, storeKey, labelList, list, w.B[:fileHeaderLen])
 	if err != nil {
+		return nil, err
+	}
+	w.Bytes(sealed)
+	if sealed, err = sealAudit(suite, storeKey, s.audit, w.B[:fileHeaderLen]); err != nil {
 		return nil, err
 	}
 	w.Bytes(sealed)
@@ -107,11 +114,13 @@ func (s *state) encode(suite aead.Suite, store ID, storeKey *Secret) ([]byte, er
 // A parsedFile is a keyring file that parses. Nothing in it is authentic.
 type parsedFile struct {
 	raw        []byte
+	version    uint16
 	storeID    ID
 	generation uint64
 	store      *keyEntry
 	list       []byte // sealed
 	listOffset int64
+	audit      []byte // sealed; nil in version 1
 	entries    []*keyEntry
 	offsets    []int64
 }
@@ -128,7 +137,9 @@ func parseFile(b []byte) (*parsedFile, error) {
 	r := codec.NewReader(b)
 	off := func() int64 { return int64(len(b) - r.Len()) }
 	f := &parsedFile{raw: b}
-	r.Raw(12)
+	r.Raw(len(fileMagic))
+	f.version = r.U16()
+	r.Raw(2)
 	r.Fill(f.storeID[:])
 	f.generation = r.U64()
 	at := off() + 4
@@ -145,6 +156,12 @@ func parseFile(b []byte) (*parsedFile, error) {
 	}
 	f.listOffset = off() + 4
 	f.list = r.Bytes(MaxFileLen)
+	if f.version >= 2 && r.Err() == nil {
+		at = off()
+		if f.audit = r.Bytes(auditLen + sealOverhead); r.Err() != nil {
+			return nil, bad(at, "state of the audit log: %v", r.Err())
+		}
+	}
 	n := r.Count(MaxTables, 4+16+4+minVersionLen+4+macLen)
 	if r.Err() != nil {
 		return nil, bad(f.listOffset-4, "list of tables: %v", r.Err())
@@ -183,8 +200,8 @@ func checkFileHeader(b []byte) error {
 	if string(r.Raw(len(fileMagic))) != fileMagic {
 		return corrupt.New(corrupt.ErrFormat, "", 0, "not a keyring: wrong magic")
 	}
-	if v := r.U16(); v != FileVersion {
-		return corrupt.New(corrupt.ErrVersion, "", 8, "keyring format version %d, this build knows %d", v, FileVersion)
+	if v := r.U16(); v == 0 || v > FileVersion {
+		return corrupt.New(corrupt.ErrVersion, "", 8, "keyring format version %d, this build knows 1 to %d", v, FileVersion)
 	}
 	if s := r.U8(); s != SuiteAES256GCM {
 		return corrupt.New(corrupt.ErrVersion, "", 10, "cipher suite %d, this build knows %d", s, SuiteAES256GCM)
@@ -213,6 +230,11 @@ func (f *parsedFile) authenticate(suite aead.Suite, storeKey *Secret) (*state, e
 	s := &state{generation: f.generation, digest: sha256.Sum256(f.raw), store: f.store}
 	if err := s.parseList(list); err != nil {
 		return nil, err
+	}
+	if f.version >= 2 {
+		if s.audit, err = openAudit(suite, storeKey, f.audit, f.raw[:fileHeaderLen]); err != nil {
+			return nil, err
+		}
 	}
 	if len(s.tables) != len(f.entries) {
 		return nil, corrupt.New(corrupt.ErrFormat, "", f.listOffset, "%d tables listed, %d entries", len(s.tables), len(f.entries))

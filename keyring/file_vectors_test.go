@@ -40,6 +40,14 @@ func TestFileVectors(t *testing.T) {
 		require.Equal(t, v.Out.Generation, k.Generation(), v.Name)
 		require.Equal(t, keyring.ID(v.Out.Journal), k.Journal(), v.Name)
 		requireTables(t, v, k)
+		if a := k.Audit(); v.Out.Audit == nil {
+			require.Nil(t, a, v.Name)
+		} else {
+			w := v.Out.Audit
+			require.Equal(t, keyring.AuditHead{Chain: keyring.ID(w.Chain), Seq: w.Seq, MAC: [keyring.AuditMACLen]byte(w.MAC)}, a.AuditHead, v.Name)
+			require.Equal(t, [2]uint64{w.File, w.End}, [2]uint64{a.File, uint64(a.End)}, v.Name)
+			require.Equal(t, []byte(w.Key), a.Key.Expose(), v.Name)
+		}
 		require.Len(t, k.Tombstones(), len(v.Out.Tombstones), v.Name)
 		for _, want := range v.Out.Opened {
 			var keys keyring.DataKeys = k.StoreKeys()

@@ -25,12 +25,14 @@ func TestSeeds(t *testing.T) {
 // FuzzFile: whatever parses has one encoding; whatever does not is a
 // *corrupt.Error.
 func FuzzFile(f *testing.F) {
-	golden, err := filepath.Glob("testdata/golden/v1/keyring/KEYRING-*")
+	golden, err := filepath.Glob("testdata/golden/v*/keyring/KEYRING-*")
 	require.NoError(f, err)
-	require.Len(f, golden, 1)
-	b, err := os.ReadFile(golden[0])
-	require.NoError(f, err)
-	f.Add(b)
+	require.Len(f, golden, FileVersion)
+	for _, name := range golden {
+		b, err := os.ReadFile(name)
+		require.NoError(f, err)
+		f.Add(b)
+	}
 	for _, v := range vectors.Load[vectors.KeyringIn, vectors.KeyringOut](f, "keyring") {
 		f.Add([]byte(v.In.File))
 	}
@@ -50,6 +52,9 @@ func FuzzFile(f *testing.F) {
 			require.NoError(t, c.finish(p.storeID, key))
 			require.Equal(t, e.raw[:len(e.raw)-macLen], c.raw[:len(c.raw)-macLen])
 			n += 4 + len(e.raw)
+		}
+		if p.version >= 2 {
+			n += 4 + len(p.audit)
 		}
 		require.Equal(t, len(b), fileHeaderLen+n+4+len(p.list)+4+macLen)
 		_, err = p.authenticate(nil, key)

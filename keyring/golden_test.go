@@ -56,6 +56,8 @@ func TestGolden(t *testing.T) {
 				}
 				Tombstones []keyring.Tombstone
 				StoreKey   goldenKey
+				Audit      keyring.AuditHead // from version 2 on
+				AuditKey   string
 			}
 			b, err := os.ReadFile(filepath.Join(dir, "want.json"))
 			require.NoError(t, err)
@@ -70,6 +72,12 @@ func TestGolden(t *testing.T) {
 				require.Equal(t, want.Generation, k.Generation())
 				require.Equal(t, want.Tombstones, k.Tombstones())
 				want.StoreKey.open(t, k.StoreKeys())
+				if a := k.Audit(); want.AuditKey == "" {
+					require.Nil(t, a)
+				} else {
+					require.Equal(t, want.Audit, a.AuditHead)
+					require.Equal(t, want.AuditKey, hex.EncodeToString(a.Key.Expose()))
+				}
 				require.Len(t, k.Tables(), len(want.Tables))
 				for _, w := range want.Tables {
 					require.Contains(t, k.Tables(), w.TableRecord)

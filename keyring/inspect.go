@@ -47,7 +47,7 @@ func Inspect(b []byte) (*FileInfo, error) {
 		return nil, err
 	}
 	info := &FileInfo{
-		Version: FileVersion, Suite: SuiteAES256GCM, StoreID: f.storeID, Generation: f.generation,
+		Version: f.version, Suite: SuiteAES256GCM, StoreID: f.storeID, Generation: f.generation,
 		StoreKey: f.store.info(), ListLen: len(f.list),
 	}
 	for _, e := range f.entries {

@@ -31,6 +31,12 @@ type Options struct {
 	// newest, as after a restore. Unless the keyring is read-only it is issued
 	// again at once, under a generation above the noted one.
 	AcceptOlder bool
+	// Audit, if not nil, gives the newest record of the store's audit log
+	// whenever a generation of the keyring is made. That record and all before
+	// it are durable when it returns. An error refuses the change, and nil says
+	// that nothing is known yet: what the generation before says stays. It is
+	// called with the keyring's lock held, and must not call the keyring.
+	Audit func(context.Context) (*AuditState, error)
 	// Now tells the time; nil is time.Now.
 	Now func() time.Time
 }
@@ -280,10 +286,15 @@ func (k *Keyring) publish(ctx context.Context, s *state) error {
 		defer rotated.Wipe()
 		key = rotated
 	}
+	encoded, err := k.audited(ctx, s)
+	if err != nil {
+		return err
+	}
 	b, err := s.encode(k.opts.Suite, k.storeID, key)
 	if err != nil {
 		return err
 	}
+	defer encoded()
 	if err := k.dir.replace(s.generation, b); err != nil {
 		var u *uncertain
 		if errors.As(err, &u) {

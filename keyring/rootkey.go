@@ -80,6 +80,7 @@ type Anchor interface {
 const (
 	PurposeStoreKey = "store-key"
 	PurposeTableKey = "table-key"
+	PurposeAuditKey = "audit-key" // the first key of the audit log
 )
 
 // A Context says what a wrapped key is for: the encryption context of a call
@@ -87,8 +88,8 @@ const (
 // key moved elsewhere does not unwrap.
 type Context struct {
 	Store   ID     // the store
-	Table   ID     // the table; zero for the store key
-	Purpose string // PurposeStoreKey or PurposeTableKey
+	Table   ID     // the table; zero where the key is the store's
+	Purpose string // PurposeStoreKey, PurposeTableKey or PurposeAuditKey
 	Version uint32 // the version of the key that is wrapped
 }
 

@@ -146,6 +146,10 @@ func TestDowngrade(t *testing.T) {
 			b[off] = byte(value)
 			_, err := v.open(t, b, nil)
 			tampering(t, err, "byte %d is %d", off, value)
+			if off == 9 && value == 1 {
+				require.ErrorIs(t, err, corrupt.ErrFormat) // version 1 has other fields
+				continue
+			}
 			require.ErrorIs(t, err, corrupt.ErrVersion)
 		}
 	}

@@ -100,6 +100,8 @@ func TestRules(t *testing.T) {
 		{"engine/internal/sealfs", module + "/engine", ""},
 		{"engine/internal/sealfs", module + "/backup", "backup is not below engine"},
 		{"engine", module + "/keyring/local", "the core knows no key service"},
+		{"engine", module + "/keyring/audit", ""},
+		{"keyring/audit", module + "/keyring/local", "the core knows no key service"},
 		{"engine", "github.com/aws/aws-sdk-go-v2/service/kms", "links no client"},
 		{"keyring", "github.com/hashicorp/vault/api", "links no client"},
 		{"keyring", "golang.org/x/crypto/argon2", "may import of other modules only"},

@@ -90,7 +90,18 @@ type KeyringOut struct {
 	StoreID    Hex    `json:"store_id"`
 	Generation uint64 `json:"generation,string"`
 	List
+	Audit  *AuditState `json:"audit,omitempty"` // from file version 2 on, where there is a log
 	Opened []OpenTable `json:"opened"`
+}
+
+// An AuditState is what a keyring says of the audit log.
+type AuditState struct {
+	Chain Hex    `json:"chain"`
+	Seq   uint64 `json:"seq,string"`
+	MAC   Hex    `json:"mac"`
+	File  uint64 `json:"file,string"`
+	End   uint64 `json:"end,string"`
+	Key   Hex    `json:"key"` // of the next record
 }
 
 // A List is the opened list of tables.

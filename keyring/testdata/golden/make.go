@@ -2,7 +2,7 @@
 //
 //	go run ./keyring/testdata/golden DIR
 //
-// DIR is v1 here and must not exist. It holds the keyring, the key-service
+// DIR is that of the file's version, and must not exist. It holds the keyring, the key-service
 // file with its root keys (test keys), and want.json, which says what the
 // keyring must show when it is opened.
 //
@@ -33,6 +33,8 @@ type Want struct {
 	Tables         []Table
 	Tombstones     []keyring.Tombstone
 	StoreKey       DataKey
+	Audit          keyring.AuditHead
+	AuditKey       string // hexadecimal
 }
 
 // Table is a table of Want.
@@ -69,7 +71,18 @@ func main() {
 		Label: "pbkdf2", Cost: passphrase.Cost{KDF: passphrase.PBKDF2, Time: 600_000},
 	}))
 	now := time.Date(2025, 1, 2, 3, 4, 5, 6, time.UTC)
-	opts := keyring.Options{Now: func() time.Time { now = now.Add(time.Second); return now }}
+	audit := keyring.AuditState{
+		AuditHead: keyring.AuditHead{Chain: keyring.ID{0x61, 0x75, 0x64}, Seq: 42, MAC: [keyring.AuditMACLen]byte{1, 2, 3}}, File: 2, End: 1234,
+	}
+	auditKey := keyring.RandomSecret()
+	opts := keyring.Options{
+		Now: func() time.Time { now = now.Add(time.Second); return now },
+		Audit: func(context.Context) (*keyring.AuditState, error) {
+			a := audit
+			a.Key = auditKey.Clone()
+			return &a, nil
+		},
+	}
 	path := filepath.Join(dir, "keyring")
 	check(must(keyring.Create(ctx, path, first, opts)).Close())
 	k := must(keyring.Open(ctx, path, []keyring.RootKey{first, second, argon, pbkdf}, false, opts))
@@ -112,6 +125,7 @@ func main() {
 	want.Tables = append(want.Tables[:4], want.Tables[5:]...)
 	want.Store, want.Journal, want.Generation = k.StoreID(), k.Journal(), k.Generation()
 	want.Tombstones, want.StoreKey = k.Tombstones(), dataKey(k.StoreKeys())
+	want.Audit, want.AuditKey = audit.AuditHead, hex.EncodeToString(auditKey.Expose())
 	check(k.Close())
 	check(os.WriteFile(filepath.Join(dir, "want.json"), append(must(json.MarshalIndent(want, "", "  ")), '\n'), 0o644))
 	check(os.Remove(filepath.Join(dir, "keys.cofre.lock")))

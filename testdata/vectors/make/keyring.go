@@ -78,10 +78,16 @@ type ring struct {
 	listAAD    []byte // nil: the right one
 	listSealed []byte // in place of list, where it is not nil
 	count      int    // of entries, in place of their number, where it is not 0
+	audit      []byte // plaintext of the state of the audit log; nil: file version 1
+	auditAAD   []byte // nil: the right one
 }
 
 func (r *ring) head() []byte {
-	return cat("\x93COFRK\r\n", uint16(1), uint8(1), uint8(0), id("store"), r.generation)
+	version := uint16(1)
+	if r.audit != nil {
+		version = 2
+	}
+	return cat("\x93COFRK\r\n", version, uint8(1), uint8(0), id("store"), r.generation)
 }
 
 func (r *ring) key() []byte { return r.storeKey.versions[len(r.storeKey.versions)-1].key }
@@ -104,11 +110,24 @@ func (r *ring) body() []byte {
 	if n == 0 {
 		n = len(r.entries)
 	}
-	b := cat(r.head(), prefixed(r.storeKey.encode()), prefixed(r.sealed()), uint32(n))
+	b := cat(r.head(), prefixed(r.storeKey.encode()), prefixed(r.sealed()), r.auditSection(), uint32(n))
 	for _, e := range r.entries {
 		b = cat(b, prefixed(e.encode()))
 	}
 	return b
+}
+
+// auditSection is the sealed state of the audit log, with its length; nothing in
+// version 1.
+func (r *ring) auditSection() []byte {
+	if r.audit == nil {
+		return nil
+	}
+	aad := r.auditAAD
+	if aad == nil {
+		aad = r.head()
+	}
+	return prefixed(sealSalted(r.key(), "cofre/v1/audit-state", r.audit, aad))
 }
 
 func (r *ring) encode() []byte { return closed(r.key(), r.body()) }
@@ -139,7 +158,7 @@ func cloneVersions(vs []keyVersion) []keyVersion {
 
 // offset is where entry i begins.
 func (r *ring) offset(i int) int {
-	n := r.listOffset() + len(r.sealed()) + 4
+	n := r.listOffset() + len(r.sealed()) + len(r.auditSection()) + 4
 	for _, e := range r.entries[:i] {
 		n += 4 + len(e.encode())
 	}
@@ -212,6 +231,14 @@ func encodeList(l vectors.List) []byte {
 		}
 	}
 	return b
+}
+
+// encodeAudit is the state of the audit log; nil is none.
+func encodeAudit(a *vectors.AuditState) []byte {
+	if a == nil {
+		return make([]byte, 16+8+48+8+8+32)
+	}
+	return cat([]byte(a.Chain), a.Seq, []byte(a.MAC), a.File, a.End, []byte(a.Key))
 }
 
 // tableID gives ids in ascending order.

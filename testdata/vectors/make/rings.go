@@ -51,6 +51,32 @@ func keyrings(s *set) {
 	g = g.in("docs/keyring-format.md#the-keyring-file")
 	valid("generation-large", "A name has as many digits as the generation takes, six at least.", &ring{generation: 12345678, storeKey: storeKey}, noTables)
 
+	g = g.in("docs/keyring-format.md#the-state-of-the-audit-log")
+	log := &vectors.AuditState{Chain: id("chain"), Seq: 1 << 40, MAC: random("mac of a record", 48), File: 3, End: 1<<40 - 1, Key: random("key of a record", 32)}
+	audited := func(name, rule string, a *vectors.AuditState) {
+		r := &ring{generation: 4, storeKey: storeKey, list: encodeList(noTables), audit: encodeAudit(a)}
+		g.valid(name, rule, in(r, r.encode()), vectors.KeyringOut{StoreID: id("store"), Generation: 4, List: noTables, Audit: a, Opened: []vectors.OpenTable{storeKey.open("")}})
+	}
+	audited("audit-none", "Where there is no log yet, its state is zeros.", nil)
+	audited("audit", "The state names the newest record, and has the key of the next.", log)
+	notAudited := func(name, rule, class string, change func(*ring)) {
+		r := &ring{generation: 4, storeKey: storeKey, list: encodeList(noTables), audit: encodeAudit(log)}
+		change(r)
+		g.invalid(name, rule, class, -1, in(r, r.encode()))
+	}
+	notAudited("audit-sealed-elsewhere", "The state is sealed for its generation.", "ErrAuth", func(r *ring) {
+		r.auditAAD = (&ring{generation: 3, audit: r.audit}).head()
+	})
+	notAudited("audit-short", "The state has 120 bytes.", "ErrFormat", func(r *ring) { r.audit = r.audit[:119] })
+	notAudited("audit-long", "The state has no more than 120 bytes.", "ErrFormat", func(r *ring) { r.audit = cat(r.audit, uint8(0)) })
+	notAudited("audit-not-zeros", "Where there is no chain, there is nothing else.", "ErrFormat", func(r *ring) { copy(r.audit, zeros16) })
+	notAudited("audit-record-0", "Records count from 1.", "ErrFormat", func(r *ring) { clear(r.audit[16:24]) })
+	notAudited("audit-file-0", "Files count from 1.", "ErrFormat", func(r *ring) { clear(r.audit[72:80]) })
+	notAudited("audit-file-large", "The number of a file is below 2^32.", "ErrFormat", func(r *ring) { r.audit = put(r.audit, 72, uint64(1<<32)) })
+	notAudited("audit-end-0", "A record does not end where its file begins.", "ErrFormat", func(r *ring) { clear(r.audit[80:88]) })
+	notAudited("audit-end-large", "A file is shorter than 2^40 bytes.", "ErrFormat", func(r *ring) { r.audit = put(r.audit, 80, uint64(1<<40)) })
+	g = g.in("docs/keyring-format.md#the-keyring-file")
+
 	bad := func(name, rule, class string, offset int, b []byte) {
 		g.invalid(name, rule, class, offset, in(base, b))
 	}
@@ -58,7 +84,8 @@ func keyrings(s *set) {
 	bad("cut-header", "A file has a whole header.", "ErrFormat", 0, b[:35])
 	bad("magic", "The magic is 93 43 4f 46 52 4b 0d 0a.", "ErrFormat", 0, put(b, 5, "E"))
 	bad("version-0", "There is no file version 0.", "ErrVersion", 8, put(b, 8, uint16(0)))
-	bad("version-2", "An unknown file version is refused as an unknown version.", "ErrVersion", 8, put(b, 8, uint16(2)))
+	bad("version-3", "An unknown file version is refused as an unknown version.", "ErrVersion", 8, put(b, 8, uint16(3)))
+	bad("version-1-as-2", "Version 2 has a state of the audit log, version 1 has none.", "ErrFormat", -1, closed(base.key(), put(base.body(), 8, uint16(2))))
 	bad("suite", "An unknown suite is refused as an unknown version.", "ErrVersion", 10, put(b, 10, uint8(2)))
 	bad("reserved", "Byte 11 is zero.", "ErrFormat", 11, put(b, 11, uint8(1)))
 	bad("store-entry-length", "The length of the store key's entry is within the file.", "ErrFormat", 36, put(b, 36, uint32(1<<31)))

@@ -1,0 +1,91 @@
+package audit
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+
+	"github.com/cofredb/cofre/keyring"
+)
+
+// Root returns root with every call recorded in l, with its context and its
+// outcome. It is a keyring.Anchor where root is one.
+//
+// A record of Wrap is durable before the wrap is handed out, or Wrap fails with
+// ErrUnwritable: what it wraps may outlive everything else. An Unwrap is recorded
+// durably too, before the key is handed out; where the log cannot be written its
+// record waits in memory and the key is handed out, as told at Log.
+func Root(root keyring.RootKey, l *Log) keyring.RootKey {
+	r := recorded{root, l}
+	if a, ok := root.(keyring.Anchor); ok {
+		return &anchor{r, a}
+	}
+	return &r
+}
+
+// recorded is a root key whose calls are recorded.
+type recorded struct {
+	inner keyring.RootKey
+	log   *Log
+}
+
+func (r *recorded) URI() string { return r.inner.URI() }
+
+// Offline passes on what the root key says of itself: one that unwraps by hand, from
+// paper, is treated so by the keyring.
+func (r *recorded) Offline() bool {
+	o, ok := r.inner.(interface{ Offline() bool })
+	return ok && o.Offline()
+}
+
+// Format shows the URI, whatever the verb.
+func (r *recorded) Format(f fmt.State, _ rune) { io.WriteString(f, r.URI()) }
+
+func (r *recorded) request(ec keyring.Context) Request {
+	return Request{Key: r.URI(), Context: ec.Map()}
+}
+
+func (r *recorded) Wrap(ctx context.Context, key *keyring.Secret, ec keyring.Context) ([]byte, error) {
+	blob, err := r.inner.Wrap(ctx, key, ec)
+	if lerr := r.log.Record(EventWrap, r.request(ec), err); err == nil && lerr != nil {
+		return nil, lerr
+	}
+	return blob, err
+}
+
+func (r *recorded) Unwrap(ctx context.Context, wrapped []byte, ec keyring.Context) (*keyring.Secret, error) {
+	key, err := r.inner.Unwrap(ctx, wrapped, ec)
+	if lerr := r.log.Note(EventUnwrap, r.request(ec), err); err == nil && lerr != nil {
+		key.Wipe()
+		return nil, lerr
+	}
+	return key, err
+}
+
+func (r *recorded) Describe(ctx context.Context) (keyring.Description, error) {
+	d, err := r.inner.Describe(ctx)
+	if lerr := r.log.Note(EventDescribe, Request{Key: r.URI()}, err); err == nil && lerr != nil {
+		return keyring.Description{}, lerr
+	}
+	return d, err
+}
+
+// anchor is a recorded root key that takes notes.
+type anchor struct {
+	recorded
+	notes keyring.Anchor
+}
+
+// NewestGeneration uses no key, and is not recorded.
+func (a *anchor) NewestGeneration(ctx context.Context, store keyring.ID) (uint64, [32]byte, bool, error) {
+	return a.notes.NewestGeneration(ctx, store)
+}
+
+// NoteGeneration is recorded with the next record that is: what it notes is
+// durable, and names a record before its own.
+func (a *anchor) NoteGeneration(ctx context.Context, store keyring.ID, gen uint64, digest [32]byte) error {
+	err := a.notes.NoteGeneration(ctx, store, gen, digest)
+	a.log.Later(EventNote, Request{Key: a.URI(), Generation: gen, Digest: hex.EncodeToString(digest[:])}, err)
+	return err
+}
