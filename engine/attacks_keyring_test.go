@@ -39,6 +39,7 @@ func spans(b []byte) (fs []span) {
 	}
 	next()
 	next()
+	at += 4 + int(binary.BigEndian.Uint32(b[at:])) // the state of the audit log
 	n := binary.BigEndian.Uint32(b[at:])
 	at += 4
 	for range n {
@@ -132,7 +133,7 @@ func keyringAttacks() []attack {
 			fs := spans(b)
 			at := fs[v.rng.IntN(len(fs))].from - 4
 			if v.rng.IntN(3) == 0 {
-				at = fs[1].to // the count of tables
+				at = fs[1].to // the length of the state of the audit log
 			}
 			binary.BigEndian.PutUint32(b[at:], []uint32{1 << 31, 1<<31 - 1, 1<<32 - 1, 1 << 27}[v.rng.IntN(4)])
 			v.write(name, b)
@@ -143,7 +144,7 @@ func keyringAttacks() []attack {
 		once(row("format version", requirement{verdict: failsOpen, class: ErrVersion}, func(v *victim) {
 			name := v.keyringFile()
 			b := v.read(name)
-			b[9] = []byte{0, 2, 255}[v.rng.IntN(3)]
+			b[9] = []byte{0, 3, 255}[v.rng.IntN(3)]
 			v.write(name, b)
 		})),
 		once(row("suite", requirement{verdict: failsOpen, class: ErrVersion}, func(v *victim) {

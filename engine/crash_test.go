@@ -192,6 +192,14 @@ func (f *hookFile) Write(p []byte) (int, error) {
 	return n, f.h.after("write", f.path, err)
 }
 
+func (f *hookFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.h.alive(); err != nil {
+		return 0, err
+	}
+	n, err := f.File.WriteAt(p, off)
+	return n, f.h.after("write", f.path, err)
+}
+
 func (f *hookFile) SyncData() error { return f.Sync() }
 
 func (f *hookFile) Sync() error {

@@ -45,7 +45,8 @@
 //	Store ── Table ── instance ── Pebble ── hole ── sealfs ── diskfull ── disk
 //	  │                                              ├─ sstable
 //	  ├─ journal: how each table was left            └─ wal
-//	  └─ keyring: names, wrapped keys, metadata
+//	  ├─ keyring: names, wrapped keys, metadata
+//	  └─ audit: who used which key, and whether he was let
 //
 // # Keys
 //

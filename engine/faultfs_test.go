@@ -155,6 +155,19 @@ func (f *faultFile) Write(p []byte) (n int, err error) {
 	return n, x.err
 }
 
+func (f *faultFile) WriteAt(p []byte, off int64) (n int, err error) {
+	x, hit := f.q.strike("write", f.path)
+	if !hit {
+		return f.File.WriteAt(p, off)
+	}
+	if x.short {
+		if n, err = f.File.WriteAt(p[:len(p)/2], off); err != nil {
+			return n, err
+		}
+	}
+	return n, x.err
+}
+
 func (f *faultFile) Read(p []byte) (n int, err error) {
 	err = f.q.change("read", f.path, func() error { n, err = f.File.Read(p); return err })
 	return n, err

@@ -47,7 +47,7 @@ func TestJournalTurns(t *testing.T) {
 // that there was one, and no new one is made in its place.
 func TestGuttedStore(t *testing.T) {
 	t.Parallel()
-	for _, left := range []string{journalPrefix, ballastName, ""} {
+	for _, left := range []string{journalPrefix, ballastName, auditDir, ""} {
 		mem := vfs.NewCrashableMem()
 		opts := crashOptions(newMemRoot("gutted"), mem)
 		opts.Mode = CreateIfMissing
@@ -66,6 +66,9 @@ func TestGuttedStore(t *testing.T) {
 			if strings.HasPrefix(n, "KEYRING-") {
 				require.NoError(t, gutted.Remove(s.path(keyringDir, n)))
 			}
+		}
+		if left != auditDir {
+			require.NoError(t, gutted.RemoveAll(s.path(auditDir)))
 		}
 		if left == ballastName {
 			f, err := gutted.Create(s.path(ballastName), vfs.WriteCategoryUnspecified)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/audit"
 )
 
 // A lease says how long the plaintext keys of a table may lie in memory after its
@@ -235,6 +236,7 @@ func (t *Table) lockFor(ctx context.Context, cause error) *LockedError {
 	}
 	t.locked = &LockedError{Table: t.name, Since: time.Now(), Err: cause}
 	t.store.log.Warn("the table locks: its key may no longer be used", "table", t.id, "error", cause)
+	t.store.note(audit.EventLockTable, audit.Request{Table: t.id}, cause)
 	t.closeLeaving(t.locked)
 	return t.locked
 }
@@ -259,13 +261,13 @@ func (t *Table) closeLeaving(why *LockedError) {
 // Errors: ErrReadOnly, ErrTableNotFound, ErrKeyInaccessible where the key is denied
 // anyhow, and those of a change of the keyring.
 func (t *Table) Lock(ctx context.Context) error {
-	return t.setLocked(ctx, true)
+	return t.recorded(audit.EventLockTable, t.setLocked(ctx, true))
 }
 
 // Unlock ends Lock. Where the table is locked because of its key, it asks the key
 // service at once, and returns what that says.
 func (t *Table) Unlock(ctx context.Context) error {
-	return t.setLocked(ctx, false)
+	return t.recorded(audit.EventUnlockTable, t.setLocked(ctx, false))
 }
 
 func (t *Table) setLocked(ctx context.Context, locked bool) error {

@@ -76,6 +76,8 @@ type Options struct {
 	// AcceptOlderKeyring opens the store although the key service has noted a
 	// newer keyring: after a restore of the whole directory from a copy.
 	AcceptOlderKeyring bool
+	// Audit configures the log of key operations, which every store has.
+	Audit AuditOptions
 
 	suite aead.Suite       // a test's cipher; nil outside tests
 	clock func() time.Time // a test's, for schedules; nil is time.Now

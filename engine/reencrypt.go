@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/engine/internal/sealfs"
+	"github.com/cofredb/cofre/keyring/audit"
 )
 
 // ReencryptOptions configure Reencrypt. The zero value works as fast as it can.
@@ -69,6 +70,11 @@ type ReencryptReport struct {
 // does not open (no file is dropped), ErrKeyInaccessible, ErrReadOnly, ErrDiskFull,
 // ErrClosed, ErrTableNotFound, ctx's.
 func (t *Table) Reencrypt(ctx context.Context, opts ReencryptOptions) (*ReencryptReport, error) {
+	rep, err := t.reencrypt(ctx, opts)
+	return rep, t.recorded(audit.EventReencrypt, err)
+}
+
+func (t *Table) reencrypt(ctx context.Context, opts ReencryptOptions) (*ReencryptReport, error) {
 	if opts.BytesPerSecond < 0 {
 		return nil, fmt.Errorf("engine: data cannot be sealed at %d bytes a second", opts.BytesPerSecond)
 	}

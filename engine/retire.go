@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/audit"
 )
 
 // ErrVersionNeeded: something needs the version of a table's key that is to be
@@ -42,6 +43,10 @@ func (e *NeededError) Unwrap() error { return ErrVersionNeeded }
 // and the table opens. Errors: *NeededError, keyring.ErrVersionCurrent,
 // keyring.ErrVersionUnknown, and those of RotateKey.
 func (t *Table) RetireKey(ctx context.Context, version uint32) error {
+	return t.store.recordedAs(audit.EventRetireKey, audit.Request{Table: t.id, Version: version}, t.retireKey(ctx, version))
+}
+
+func (t *Table) retireKey(ctx context.Context, version uint32) error {
 	if err := t.beginRotation(ctx); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/audit"
 )
 
 // AddRoot has root wrap the table's key too: Options.RootKey or one of
@@ -13,7 +14,7 @@ import (
 // durability and errors are those of RotateRoot, and keyring.ErrRootExists where it
 // wraps the key already.
 func (t *Table) AddRoot(ctx context.Context, root keyring.RootKey) error {
-	return t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareAddRoot(ctx, t.id, root) })
+	return t.recorded(audit.EventAddRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareAddRoot(ctx, t.id, root) }))
 }
 
 // ReplaceRoot has root, Options.RootKey or one of Options.Roots, wrap the table's key
@@ -28,9 +29,9 @@ func (t *Table) AddRoot(ctx context.Context, root keyring.RootKey) error {
 // Cost, durability and errors are those of RotateRoot, keyring.ErrRootUnknown where
 // from does not wrap the table's key, and keyring.ErrRootExists where root does.
 func (t *Table) ReplaceRoot(ctx context.Context, from string, root keyring.RootKey) error {
-	return t.changeRoots(ctx, func() (*keyring.Rotation, error) {
+	return t.recorded(audit.EventReplaceRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) {
 		return t.store.ring.PrepareReplaceRoot(ctx, t.id, from, root)
-	})
+	}))
 }
 
 // RemoveRoot takes the root keys of the URIs away from the table, which may be lost;
@@ -42,9 +43,9 @@ func (t *Table) ReplaceRoot(ctx context.Context, from string, root keyring.RootK
 // does not wrap the table's key, and keyring.ErrLastRoot where none would be left that
 // unwraps without a recovery sheet.
 func (t *Table) RemoveRoot(ctx context.Context, uris ...string) error {
-	return t.changeRoots(ctx, func() (*keyring.Rotation, error) {
+	return t.recorded(audit.EventRemoveRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) {
 		return t.store.ring.PrepareRemoveRoot(ctx, t.id, uris...)
-	})
+	}))
 }
 
 // changeRoots is rotate, when no other change of the table's key is under way.
@@ -66,30 +67,30 @@ func (s *Store) RootKeys() []string { return s.ring.Roots() }
 // service. Where the key gets a new version, a new journal begins under it. The
 // tables keep their own root keys.
 func (s *Store) RotateRoot(ctx context.Context, root keyring.RootKey) error {
-	return s.rotate(ctx, func() (*keyring.Rotation, error) { return s.ring.PrepareRoot(ctx, keyring.ID{}, root) })
+	return s.recorded(audit.EventRotateRoot, s.rotate(ctx, func() (*keyring.Rotation, error) { return s.ring.PrepareRoot(ctx, keyring.ID{}, root) }))
 }
 
 // AddRoot is Table.AddRoot for the store key. A root key that is keyring.Offline, such
 // as a recovery recipient, also wraps the keys of tables that are created from then
 // on; those that exist need an AddRoot each.
 func (s *Store) AddRoot(ctx context.Context, root keyring.RootKey) error {
-	return s.rotate(ctx, func() (*keyring.Rotation, error) { return s.ring.PrepareAddRoot(ctx, keyring.ID{}, root) })
+	return s.recorded(audit.EventAddRoot, s.rotate(ctx, func() (*keyring.Rotation, error) { return s.ring.PrepareAddRoot(ctx, keyring.ID{}, root) }))
 }
 
 // ReplaceRoot is Table.ReplaceRoot for the store key.
 func (s *Store) ReplaceRoot(ctx context.Context, from string, root keyring.RootKey) error {
-	return s.rotate(ctx, func() (*keyring.Rotation, error) {
+	return s.recorded(audit.EventReplaceRoot, s.rotate(ctx, func() (*keyring.Rotation, error) {
 		return s.ring.PrepareReplaceRoot(ctx, keyring.ID{}, from, root)
-	})
+	}))
 }
 
 // RemoveRoot is Table.RemoveRoot for the store key. Who held a root key that goes
 // opens old copies of the keyring, with the list of tables of their time, and no
 // later one.
 func (s *Store) RemoveRoot(ctx context.Context, uris ...string) error {
-	return s.rotate(ctx, func() (*keyring.Rotation, error) {
+	return s.recorded(audit.EventRemoveRoot, s.rotate(ctx, func() (*keyring.Rotation, error) {
 		return s.ring.PrepareRemoveRoot(ctx, keyring.ID{}, uris...)
-	})
+	}))
 }
 
 // rotate changes the root keys of the store key, or its version. While services are

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/audit"
 	"github.com/cofredb/cofre/wal"
 )
 
@@ -38,7 +39,7 @@ import (
 // will tell whether it happened, *keyring.LimitError where the table's key has too
 // many versions.
 func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
-	return t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareRoot(ctx, t.id, root) })
+	return t.recorded(audit.EventRotateRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareRoot(ctx, t.id, root) }))
 }
 
 // RotateKey makes a new version of the table's key under the same root keys. New
@@ -50,6 +51,10 @@ func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
 // crash came between, the key is rotated and the data keys have their turn with the
 // next RotateKey or RetireKey.
 func (t *Table) RotateKey(ctx context.Context) error {
+	return t.recorded(audit.EventRotateTableKey, t.rotateKey(ctx))
+}
+
+func (t *Table) rotateKey(ctx context.Context) error {
 	if err := t.beginRotation(ctx); err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (t *Table) openMetadata(ctx context.Context) (*keyring.TableKeys, *metadata
 	if t.store.isClosed() {
 		return nil, nil, ErrClosed
 	}
-	keys, err := t.store.ring.OpenTable(ctx, t.id)
+	keys, err := t.store.openKeys(ctx, t.id)
 	if err != nil {
 		return nil, nil, t.keyError(err)
 	}

@@ -38,7 +38,7 @@ type TableStats struct {
 
 // A FileClass counts the files of a kind.
 type FileClass struct {
-	Kind  string `json:"kind"` // of keyring.FileKind, or "keyring", "marker", "other"
+	Kind  string `json:"kind"` // of keyring.FileKind, or "keyring", "audit", "marker", "other"
 	Files int    `json:"files"`
 	Bytes int64  `json:"bytes"`
 }
@@ -53,6 +53,7 @@ func (s *Store) Stats(ctx context.Context) (*Stats, error) {
 	st := &Stats{StoreID: s.ID(), Dir: s.dir, KeyringGeneration: s.ring.Generation(), MemoryBudget: s.opts.MemoryBudget}
 	all := newCensus()
 	walk(s.fs, s.path(keyringDir), func(path string, size int64) { all.add(s.headerOf(path), "keyring", size) })
+	walk(s.fs, s.path(auditDir), func(_ string, size int64) { all.add(nil, "audit", size) })
 	for _, info := range s.Tables() {
 		t, err := s.Table(info.Name)
 		if err != nil {

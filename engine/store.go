@@ -21,6 +21,7 @@ import (
 	"github.com/cofredb/cofre/engine/internal/diskfull"
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/audit"
 	"github.com/cofredb/cofre/wal"
 )
 
@@ -31,6 +32,7 @@ const (
 	tablesDir    = "tables"
 	snapshotsDir = "snapshots"
 	ballastName  = "BALLAST"
+	auditDir     = "audit"
 )
 
 // A Store is an open store. It is safe for concurrent use.
@@ -41,6 +43,8 @@ type Store struct {
 	log       *slog.Logger
 	lock      io.Closer
 	ring      *keyring.Keyring
+	audit     *audit.Log
+	roots     []keyring.RootKey // those of opts, recorded in audit
 	journal   *journal
 	ballast   *ballast
 	cache     *pebble.Cache
@@ -83,6 +87,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	s.tables, s.unsure = make(map[string]*Table), make(map[keyring.ID]error)
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.rotating = make(chan struct{}, 1)
+	s.recordKeys()
 	s.ballast = &ballast{fs: opts.FS, path: opts.FS.PathJoin(dir, ballastName), log: s.log}
 	s.fs = diskfull.New(opts.FS, diskfull.Options{Wait: opts.DiskFullWait, OnFull: s.ballast.release})
 	defer func() {
@@ -113,6 +118,11 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.openKeyring(ctx, exists); err != nil {
+		s.refused(exists, err)
+		return nil, err
+	}
+	if err := s.openAudit(ctx); err != nil {
+		s.refused(exists, err)
 		return nil, err
 	}
 	if err := s.openJournal(ctx); err != nil {
@@ -180,8 +190,10 @@ func (s *Store) exists() (bool, error) {
 		return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has tables and no keyring")
 	}
 	// What is made once there is a keyring says that there was one.
-	if slices.Contains(names, ballastName) {
-		return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has a file %s and no keyring", ballastName)
+	for _, n := range []string{ballastName, auditDir} {
+		if slices.Contains(names, n) {
+			return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has %s and no keyring", n)
+		}
 	}
 	names, err = s.fs.List(s.path(keyringDir))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -268,10 +280,12 @@ func (s *Store) takeLock() error {
 }
 
 func (s *Store) openKeyring(ctx context.Context, exists bool) (err error) {
-	ko := keyring.Options{FS: s.fs, Suite: s.opts.suite, Logger: s.log, AcceptOlder: s.opts.AcceptOlderKeyring, Now: s.opts.now}
+	ko := keyring.Options{
+		FS: s.fs, Suite: s.opts.suite, Logger: s.log, AcceptOlder: s.opts.AcceptOlderKeyring, Audit: s.audit.State, Now: s.opts.now,
+	}
 	dir := s.path(keyringDir)
 	if !exists {
-		made, err := keyring.Create(ctx, dir, s.opts.RootKey, ko)
+		made, err := keyring.Create(ctx, dir, s.roots[0], ko)
 		if err != nil {
 			return keyError(err)
 		}
@@ -279,7 +293,7 @@ func (s *Store) openKeyring(ctx context.Context, exists bool) (err error) {
 			return err
 		}
 	}
-	s.ring, err = keyring.Open(ctx, dir, s.opts.roots(), s.opts.Mode == ReadOnly, ko)
+	s.ring, err = keyring.Open(ctx, dir, s.roots, s.opts.Mode == ReadOnly, ko)
 	return keyError(err)
 }
 
@@ -343,7 +357,9 @@ func (s *Store) forget(ctx context.Context, id keyring.ID) error {
 	if err := syncDir(s.fs, s.path(tablesDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return s.ring.Forget(ctx, id)
+	err := s.ring.Forget(ctx, id)
+	s.note(audit.EventForgetTable, audit.Request{Table: id}, err)
+	return err
 }
 
 // ID is the store's random id. It is no secret.
@@ -449,8 +465,10 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	// the state "creating" and removes it.
 	keys, err := s.ring.CreateTable(ctx, name, root, m.encode())
 	if err != nil {
+		s.note(audit.EventCreateTable, audit.Request{Roots: []string{root.URI()}}, err)
 		return nil, keyError(err)
 	}
+	made := audit.Request{Table: keys.ID(), Version: keys.Version(), Roots: keys.RootURIs()}
 	t := s.newTable(name, keys.ID())
 	if err = t.create(ctx, keys); err != nil {
 		keys.Wipe() // no instance has them that would
@@ -459,9 +477,11 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 		if errors.Is(err, keyring.ErrPoisoned) {
 			// The next open of the store may find the table live: it stays.
 			s.unsure[t.id] = err
+			s.note(audit.EventCreateTable, made, err)
 			return nil, errors.Join(err, t.Close())
 		}
 	}
+	s.note(audit.EventCreateTable, made, err)
 	if err != nil {
 		return nil, errors.Join(err, t.abandon(ctx))
 	}
@@ -545,6 +565,7 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 		// What is written from now on, the next open of the store may remove.
 		t.lost = fmt.Errorf("%w: only the next open of the store tells whether it was dropped: %w", ErrPoisoned, err)
 	}
+	s.note(audit.EventDropTable, audit.Request{Table: t.id, Roots: tomb.Roots}, err)
 	if err != nil {
 		return nil, err
 	}
@@ -609,6 +630,7 @@ func (s *Store) release() error {
 	if s.ring != nil {
 		errs = append(errs, s.ring.Close())
 	}
+	errs = append(errs, s.audit.Close())
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}

@@ -260,7 +260,7 @@ func (t *Table) openInstance(ctx context.Context) error {
 
 func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 	asked := time.Now()
-	keys, err := t.store.ring.OpenTable(ctx, t.id)
+	keys, err := t.store.openKeys(ctx, t.id)
 	if err != nil {
 		return t.keyError(err)
 	}

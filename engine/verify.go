@@ -51,6 +51,7 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 	}
 	defer tell()
 	v.keyring()
+	v.audit(ctx)
 	dirs := make(map[string]bool)
 	for _, info := range s.Tables() {
 		if err := ctx.Err(); err != nil {
@@ -76,7 +77,7 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 		return &v.rep, err
 	}
 	for _, n := range top {
-		if !slices.Contains([]string{lockName, keyringDir, tablesDir, ballastName, lostAndFound}, n) {
+		if !slices.Contains([]string{lockName, keyringDir, tablesDir, auditDir, ballastName, lostAndFound}, n) {
 			v.warn(s.path(n), "not a file of the store")
 		}
 	}

@@ -527,7 +527,7 @@ func TestConformance(t *testing.T) {
 func TestErrorCode(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, ErrorCode(nil))
-	require.Equal(t, "InternalError", ErrorCode(errors.New("secret text")))
+	require.Equal(t, "Failed", ErrorCode(errors.New("secret text")))
 	require.Equal(t, "KeyDenied", ErrorCode(&keyring.KeyError{Op: "x", URI: "a:b", Err: keyring.ErrKeyDenied}))
 	require.Equal(t, "Corruption", ErrorCode(corrupt.New(corrupt.ErrAuth, "", -1, "x")))
 	require.Equal(t, "Rollback", ErrorCode(corrupt.New(corrupt.ErrRollback, "", -1, "x")))

@@ -34,8 +34,15 @@ const (
 	EventCreateTable    = "CreateTable"
 	EventDropTable      = "DropTable"
 	EventForgetTable    = "ForgetTable" // one whose creation was not finished
-	EventRotateRoot     = "RotateRoot"
 	EventRotateTableKey = "RotateTableKey"
+	EventRotateRoot     = "RotateRoot" // of a table; of the store key where no table is named, as the next three
+	EventAddRoot        = "AddRoot"
+	EventReplaceRoot    = "ReplaceRoot"
+	EventRemoveRoot     = "RemoveRoot"
+	EventRetireKey      = "RetireKey"
+	EventReencrypt      = "Reencrypt"
+	EventLockTable      = "LockTable" // with an error code where a lease has ended
+	EventUnlockTable    = "UnlockTable"
 
 	// EventBegin is the first record of a chain.
 	EventBegin = "BeginLog"
@@ -178,6 +185,12 @@ var codes = []struct {
 	{keyring.ErrTableUnknown, "TableNotFound"},
 	{keyring.ErrTableExists, "TableExists"},
 	{keyring.ErrRotated, "RotatedMeanwhile"},
+	{keyring.ErrRootUnknown, "RootKeyUnknown"},
+	{keyring.ErrRootExists, "RootKeyExists"},
+	{keyring.ErrRootChoice, "RootKeyAmbiguous"},
+	{keyring.ErrLastRoot, "LastRootKey"},
+	{keyring.ErrVersionCurrent, "VersionCurrent"},
+	{keyring.ErrVersionUnknown, "VersionNotFound"},
 	{keyring.ErrPoisoned, "Poisoned"},
 	{keyring.ErrClosed, "Closed"},
 	{ErrUnwritable, "AuditUnwritable"},
@@ -189,8 +202,8 @@ var codes = []struct {
 	{context.DeadlineExceeded, "DeadlineExceeded"},
 }
 
-// ErrorCode is the code of an error in a record: "" for nil, "InternalError" for
-// what has no class.
+// ErrorCode is the code of an error in a record: "" for nil, "Failed" for what has
+// no class.
 func ErrorCode(err error) string {
 	if err == nil {
 		return ""
@@ -200,7 +213,7 @@ func ErrorCode(err error) string {
 			return c.code
 		}
 	}
-	return "InternalError"
+	return "Failed"
 }
 
 // outcome is the word for an error.

@@ -35,7 +35,7 @@ func (r *recorded) URI() string { return r.inner.URI() }
 // Offline passes on what the root key says of itself: one that unwraps by hand, from
 // paper, is treated so by the keyring.
 func (r *recorded) Offline() bool {
-	o, ok := r.inner.(interface{ Offline() bool })
+	o, ok := r.inner.(keyring.Offline)
 	return ok && o.Offline()
 }
 
