@@ -9,6 +9,7 @@ import (
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/audit"
 	"github.com/cofredb/cofre/keyring/local"
 	"github.com/cofredb/cofre/keyring/recovery"
 )
@@ -72,6 +73,8 @@ var outcomes = []struct {
 	{keyring.ErrKeyThrottled, exitKey, "try again later"},
 	{keyring.ErrWrongContext, exitKey, "this root key does not open this store: is it the right key? If it is, the keyring was changed: restore it from a copy"},
 	{engine.ErrKeyInaccessible, exitKey, "is it the right key, and its file readable by its owner alone?"},
+	{audit.ErrBroken, exitCorruption, `"cofre audit verify" shows what is missing. Restore the store's directory audit from a copy, or "cofre audit restart" goes on with a log that says so`},
+	{audit.ErrUnwritable, exitFailure, "nothing that makes or changes a key is done without a record: free some space, or look after the disk"},
 	{engine.ErrVersion, exitFailure, "a newer cofre may have made this; if none did, the file was changed"},
 	{corrupt.ErrRollback, exitCorruption, "an older state was put where a newer one was: restore the store whole, from one copy"},
 	{engine.ErrCorruption, exitCorruption, `"cofre verify" lists every fault; restore the damaged files from a copy`},

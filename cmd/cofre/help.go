@@ -36,13 +36,15 @@ object a line, where a verb gives any number of things:
                keys recovery add|open,
                kms create|describe|disable|enable|rotate,
                kms schedule-deletion|cancel-deletion, kms alias set,
-               kms grant, kms seal|unseal
+               kms grant, kms seal|unseal,
+               audit head|restart
   JSON Lines   scan, export, table list, snapshot list, keys roots, kms list,
-               kms grants, kms alias list, inspect, verify
+               kms grants, kms alias list, inspect, verify,
+               audit show|verify
 
-verify prints an object with "type":"fault", "warning" or "unverified" (a table
-whose root key is not to be had) for each finding, and one with
-"type":"summary" at the end.
+verify and audit verify print an object with "type":"fault", "warning" or
+"unverified" (a table whose root key is not to be had) for each finding, and one
+with "type":"summary" at the end.
 
 Keys and values are strings, "key" and "value", where they are UTF-8 and not
 mostly control characters; else they are base64, "key_b64" and "value_b64".

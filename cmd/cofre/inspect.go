@@ -18,6 +18,7 @@ import (
 
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/audit"
 	"github.com/cofredb/cofre/sstable"
 )
 
@@ -113,7 +114,7 @@ func eachFile(arg string, fn func(path string, err error) error) error {
 
 // headless tells whether a file of a store has no header by design.
 func headless(name string) bool {
-	return slices.Contains([]string{"LOCK", "BALLAST", "KEYRING.tmp"}, name) || strings.HasPrefix(name, "marker.") ||
+	return slices.Contains([]string{"LOCK", "BALLAST", "KEYRING.tmp"}, name) || audit.IsFile(name) || strings.HasPrefix(name, "marker.") ||
 		strings.HasPrefix(name, "new-") || strings.HasPrefix(name, "dropped-")
 }
 

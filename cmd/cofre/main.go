@@ -138,7 +138,7 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(
 		a.initCommand(), a.importCommand(), a.exportCommand(), a.tableCommand(),
 		a.putCommand(), a.getCommand(), a.deleteCommand(), a.scanCommand(),
-		a.snapshotCommand(), a.keysCommand(), a.kmsCommand(),
+		a.snapshotCommand(), a.keysCommand(), a.kmsCommand(), a.auditCommand(),
 		a.inspectCommand(), a.verifyCommand(), a.statsCommand(),
 	)
 	root.AddCommand(topics()...)

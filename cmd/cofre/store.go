@@ -19,7 +19,13 @@ import (
 // withStore opens the store that --store names, hands it to fn and closes it.
 // With engine.CreateIfMissing a store that is not there is made, and so is its
 // root key if need be; an existing store's key is never made.
-func (a *app) withStore(ctx context.Context, mode engine.Mode, fn func(s *engine.Store, roots *rootKeys) error) (err error) {
+func (a *app) withStore(ctx context.Context, mode engine.Mode, fn func(s *engine.Store, roots *rootKeys) error) error {
+	return a.withStoreAs(ctx, engine.Options{Mode: mode}, fn)
+}
+
+// withStoreAs is withStore with options besides the root keys.
+func (a *app) withStoreAs(ctx context.Context, opts engine.Options, fn func(s *engine.Store, roots *rootKeys) error) (err error) {
+	mode := opts.Mode
 	if a.store == "" {
 		return &usageError{errors.New("no store named: use --store DIR or COFRE_STORE")}
 	}
@@ -35,7 +41,8 @@ func (a *app) withStore(ctx context.Context, mode engine.Mode, fn func(s *engine
 		return err
 	}
 	defer func() { err = errors.Join(err, roots.close()) }()
-	s, err := engine.Open(ctx, a.store, engine.Options{Mode: mode, RootKey: roots.RootKey, Roots: roots.others()})
+	opts.RootKey, opts.Roots = roots.RootKey, roots.others()
+	s, err := engine.Open(ctx, a.store, opts)
 	if err != nil {
 		return err
 	}
@@ -59,7 +66,7 @@ func storeAbsent(dir string) (bool, error) {
 	strange := ""
 	for _, e := range entries {
 		switch e.Name() {
-		case "tables":
+		case "tables", "audit":
 			return false, nil
 		case "LOCK", "keyring", "BALLAST": // a creation that did not finish leaves these
 		default:
