@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -466,4 +467,76 @@ func TestAuditOfOldStore(t *testing.T) {
 	require.NoError(t, mem.RemoveAll("store/BALLAST"))
 	_, err = Open(ctx, "store", Options{RootKey: root, FS: mem})
 	require.ErrorIs(t, err, corrupt.ErrMissing)
+}
+
+// TestAuditOfRootChanges: who gets a root key of the store can verify what is
+// recorded from the next opening on; changes of keys are recorded as what they are.
+func TestAuditOfRootChanges(t *testing.T) {
+	t.Parallel()
+	ctx, a, b := t.Context(), newMemRoot("a"), newMemRoot("b")
+	mem := vfs.NewMem()
+	open := func(mode Mode, first keyring.RootKey, others ...keyring.RootKey) *Store {
+		s, err := Open(ctx, "store", Options{RootKey: first, Roots: others, FS: mem, Mode: mode})
+		require.NoError(t, err)
+		return s
+	}
+	s := open(CreateIfMissing, a, b)
+	tab, err := s.CreateTable(ctx, "ks.t", TableOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	require.NoError(t, tab.AddRoot(ctx, b))
+	require.NoError(t, tab.RemoveRoot(ctx, a.URI()))
+	require.NoError(t, tab.RetireKey(ctx, 1))
+	require.Error(t, tab.RetireKey(ctx, 2))
+	_, err = tab.Reencrypt(ctx, ReencryptOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.Lock(ctx))
+	require.NoError(t, tab.Unlock(ctx))
+	require.NoError(t, s.AddRoot(ctx, b))
+	require.ErrorIs(t, s.AddRoot(ctx, b), keyring.ErrRootExists)
+	require.NoError(t, s.Close())
+	lines := auditLines(t, mem, "store")
+	for _, want := range []string{
+		"AddRoot success", "RemoveRoot success", "RetireKey success", "RetireKey failure VersionCurrent", "Reencrypt success", "LockTable success", "UnlockTable success",
+		"AddRoot failure RootKeyExists",
+	} {
+		require.Contains(t, lines, want)
+	}
+
+	s = open(MustExist, a, b)
+	require.Equal(t, 2, requireAudited(t, s).Chains)
+	head, _, err := s.AuditHead(ctx)
+	require.NoError(t, err)
+	require.NoError(t, s.RemoveRoot(ctx, a.URI()))
+	require.NoError(t, s.Close())
+	s = open(MustExist, b)
+	rep, err := s.VerifyAudit(ctx, []audit.Head{head}, nil)
+	require.NoError(t, err)
+	require.Equal(t, 3, rep.Chains)
+	require.Zero(t, rep.Faults)
+	require.Equal(t, 1, rep.Warnings, "of the first chain it takes the root key that the store had")
+	require.Less(t, rep.Verified, rep.Records)
+	require.NoError(t, s.Close())
+	s = open(ReadOnly, b, a)
+	require.Equal(t, 3, requireAudited(t, s, head).Chains)
+	require.NoError(t, s.Close())
+}
+
+// TestAuditOfLease: a key that is denied while its table is open is in the log.
+func TestAuditOfLease(t *testing.T) {
+	t.Parallel()
+	ctx, root := t.Context(), newMemRoot("a")
+	mem := vfs.NewMem()
+	other := newMemRoot("b")
+	s := openStore(t, "store", Options{RootKey: root, Roots: []keyring.RootKey{other}, FS: mem, KeyLease: 40 * time.Millisecond})
+	tab, err := s.CreateTable(ctx, "ks.t", TableOptions{RootKey: other})
+	require.NoError(t, err)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	other.fail(keyring.ErrKeyDenied)
+	require.Eventually(t, func() bool {
+		lines := auditLines(t, mem, "store")
+		return slices.Contains(lines, "Unwrap denied KeyDenied table-key") && slices.Contains(lines, "LockTable denied KeyDenied")
+	}, 20*time.Second, 5*time.Millisecond)
+	other.fail(nil)
+	requireAudited(t, s)
 }

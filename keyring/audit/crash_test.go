@@ -109,6 +109,9 @@ func TestPowerCut(t *testing.T) {
 				style := styles[rng.IntN(len(styles))]
 				fs = fs.Crash(rng, style)
 				s.fs = fs
+				if rng.IntN(3) == 0 { // and the store has another root key by then
+					s.former, s.root = append(s.former, s.root), newTestRoot(fmt.Sprint(life))
+				}
 				// A reader sees what the next process will.
 				l, err := s.tryOpen(false)
 				require.NoError(t, err, "%s, %s", what, style)

@@ -64,10 +64,10 @@ func Records(fs vfs.FS, dir string) iter.Seq2[Record, error] {
 }
 
 // limit is the number of the record with which file n goes on where the one before
-// it ends; 0 where it begins a chain, or nothing.
+// it ends; 0 where it begins a chain that does not, or nothing.
 func (d directory) limit(n uint64) uint64 {
 	p, err := d.first(n)
-	if err != nil || p.rec.Event == EventBegin {
+	if err != nil || p.rec.Event == EventBegin && p.rec.Begin.Reason != ReasonRoots {
 		return 0
 	}
 	return p.rec.Seq

@@ -187,8 +187,11 @@ func (v *verifier) one(n, next uint64) error {
 		v.fault(path, 0, corrupt.ErrFormat, "does not begin with a record")
 	}
 	var limit uint64
+	unnamed := false // no keyring has named a record of this file
 	if next > 0 {
 		limit = v.limit(next)
+		p, err := v.first(next)
+		unnamed = err == nil && p.rec.Event == EventBegin && p.rec.Begin.Reason == ReasonFirst
 	}
 	for r := newLines(f, 0, size); ; {
 		if v.ctx.Err() != nil {
@@ -214,7 +217,7 @@ func (v *verifier) one(n, next uint64) error {
 		}
 		// What a crash or a failed write can leave is not well-formed. It lies behind
 		// all that anybody was told of, and never begins a file.
-		if limit == 0 && v.seq >= v.known && off > 0 {
+		if limit == 0 && (v.seq >= v.known || unnamed) && off > 0 {
 			v.warn(path, off, "what follows was being written when a crash came, and is no part of the log: %d bytes", size-off)
 			return nil
 		}
