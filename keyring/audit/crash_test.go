@@ -30,10 +30,11 @@ type diary struct {
 // takes is acknowledged; a State that is given is what the keyring names.
 func (d *diary) live(s *testStore, rng *rand.Rand) {
 	l, err := s.tryOpen(false)
-	defer l.Close()
 	if err != nil {
+		l.Close()
 		return
 	}
+	defer l.Close()
 	for range 1 + rng.IntN(5) {
 		if s.state == nil || rng.IntN(4) == 0 {
 			if st, err := l.State(s.t.Context()); err == nil {
