@@ -116,16 +116,6 @@ func (s *Store) unwrapAuditKey(ctx context.Context, w audit.Wrap, ec keyring.Con
 	return key, nil
 }
 
-// root is one of the root keys that the store may use, or nil.
-func (s *Store) root(uri string) keyring.RootKey {
-	for _, r := range s.roots {
-		if r.URI() == uri {
-			return r
-		}
-	}
-	return nil
-}
-
 // refused keeps the records of an opening that has failed, for the next one that
 // does not.
 func (s *Store) refused(exists bool, err error) {

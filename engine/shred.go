@@ -64,9 +64,8 @@ func (s *Store) mayDestroyRoots(t *Table, days int) error {
 
 // root is the root key of a URI, or nil where the store was not opened with it.
 func (s *Store) root(uri string) keyring.RootKey {
-	roots := s.opts.roots()
-	if at := slices.IndexFunc(roots, func(r keyring.RootKey) bool { return r.URI() == uri }); at >= 0 {
-		return roots[at]
+	if at := slices.IndexFunc(s.roots, func(r keyring.RootKey) bool { return r.URI() == uri }); at >= 0 {
+		return s.roots[at]
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -463,6 +464,49 @@ func TestRoot(t *testing.T) {
 	require.Equal(t, []string{"Wrap success  test:a 3", "Unwrap success  test:a 3", "Unwrap failure WrongContext test:a 0", "Describe success  test:a "}, lines)
 	require.Equal(t, keyring.ID{2}, heard[0].TableID())
 	require.Zero(t, heard[2].TableID())
+}
+
+// A doomedRoot can be destroyed.
+type doomedRoot struct{ keyring.RootKey }
+
+func (doomedRoot) ScheduleDeletion(_ context.Context, days int) (time.Time, error) {
+	return time.Unix(int64(days), 0), nil
+}
+
+// An offlineRoot is on paper.
+type offlineRoot struct{ keyring.RootKey }
+
+func (offlineRoot) Offline() bool { return true }
+
+// TestRootKinds: what a root key can do besides, and no more, it can do recorded.
+func TestRootKinds(t *testing.T) {
+	t.Parallel()
+	s := newTestStore(t)
+	l := s.open()
+	plain, anchored := newTestRoot("a"), &anchoredRoot{testRoot: newTestRoot("b")}
+	for i, inner := range []keyring.RootKey{plain, anchored, doomedRoot{plain}, struct {
+		*anchoredRoot
+		keyring.Destroyer
+	}{anchored, doomedRoot{plain}}, offlineRoot{plain}} {
+		root := Root(inner, l)
+		_, want := inner.(keyring.Anchor)
+		_, got := root.(keyring.Anchor)
+		require.Equal(t, want, got, i)
+		_, want = inner.(keyring.Destroyer)
+		d, got := root.(keyring.Destroyer)
+		require.Equal(t, want, got, i)
+		if got {
+			at, err := d.ScheduleDeletion(t.Context(), 9)
+			require.NoError(t, err)
+			require.Equal(t, int64(9), at.Unix())
+		}
+		require.Equal(t, i == 4, root.(keyring.Offline).Offline(), i)
+	}
+	s.note(l)
+	rs := s.records()
+	require.Len(t, rs, 3)
+	require.Equal(t, EventScheduleDeletion, rs[2].Event)
+	require.Equal(t, 9, rs[2].Request.Days)
 }
 
 // TestRootUnwritable: a wrap without a record is none.

@@ -27,6 +27,8 @@ const (
 	EventDescribe = "Describe"
 	EventNote     = "NoteGeneration" // a keyring generation noted by the service
 
+	EventScheduleDeletion = "ScheduleKeyDeletion" // of a root key, by its service
+
 	// What the engine does with keys. What it asks of a key service for that is
 	// recorded before it, by itself.
 	EventOpenStore      = "OpenStore"
@@ -101,13 +103,14 @@ type Actor struct {
 
 // A Request says what was asked for.
 type Request struct {
-	Key        string            `json:"keyId,omitempty"`             // URI of the root key
-	Context    map[string]string `json:"encryptionContext,omitempty"` // of the wrap
-	Table      keyring.ID        `json:"tableId,omitzero"`            // beside the context, where there is none
-	Version    uint32            `json:"keyVersion,omitempty"`        // of the table's key, afterwards
-	Roots      []string          `json:"rootKeys,omitempty"`          // that wrap the table's key, afterwards
-	Generation uint64            `json:"generation,omitempty"`        // of the keyring
-	Digest     string            `json:"digest,omitempty"`            // of that generation's file, hexadecimal
+	Key        string            `json:"keyId,omitempty"`               // URI of the root key
+	Context    map[string]string `json:"encryptionContext,omitempty"`   // of the wrap
+	Table      keyring.ID        `json:"tableId,omitzero"`              // beside the context, where there is none
+	Version    uint32            `json:"keyVersion,omitempty"`          // of the table's key, afterwards
+	Roots      []string          `json:"rootKeys,omitempty"`            // that wrap the table's key, afterwards
+	Generation uint64            `json:"generation,omitempty"`          // of the keyring
+	Digest     string            `json:"digest,omitempty"`              // of that generation's file, hexadecimal
+	Days       int               `json:"pendingWindowInDays,omitempty"` // until a root key is destroyed
 }
 
 // A Begin is what the first record of a chain tells.

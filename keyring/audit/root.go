@@ -3,14 +3,16 @@ package audit
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cofredb/cofre/keyring"
 )
 
 // Root returns root with every call recorded in l, with its context and its
-// outcome. It is a keyring.Anchor where root is one.
+// outcome. It is a keyring.Anchor where root is one, and a keyring.Destroyer.
 //
 // A record of Wrap is durable before the wrap is handed out, or Wrap fails with
 // ErrUnwritable: what it wraps may outlive everything else. An Unwrap is recorded
@@ -18,8 +20,15 @@ import (
 // record waits in memory and the key is handed out, as told at Log.
 func Root(root keyring.RootKey, l *Log) keyring.RootKey {
 	r := recorded{root, l}
-	if a, ok := root.(keyring.Anchor); ok {
+	a, takesNotes := root.(keyring.Anchor)
+	d, destroys := root.(keyring.Destroyer)
+	switch {
+	case takesNotes && destroys:
+		return &destroyingAnchor{anchor{r, a}, destroyer{r, d}}
+	case takesNotes:
 		return &anchor{r, a}
+	case destroys:
+		return &destroyer{r, d}
 	}
 	return &r
 }
@@ -88,4 +97,28 @@ func (a *anchor) NoteGeneration(ctx context.Context, store keyring.ID, gen uint6
 	err := a.notes.NoteGeneration(ctx, store, gen, digest)
 	a.log.Later(EventNote, Request{Key: a.URI(), Generation: gen, Digest: hex.EncodeToString(digest[:])}, err)
 	return err
+}
+
+// destroyer is a recorded root key that its service can destroy.
+type destroyer struct {
+	recorded
+	service keyring.Destroyer
+}
+
+// ScheduleDeletion is recorded when the service has answered. That it could not be
+// recorded is an error beside the date: the service goes on.
+func (d *destroyer) ScheduleDeletion(ctx context.Context, days int) (time.Time, error) {
+	at, err := d.service.ScheduleDeletion(ctx, days)
+	return at, errors.Join(err, d.log.Record(EventScheduleDeletion, Request{Key: d.URI(), Days: days}, err))
+}
+
+// destroyingAnchor is both.
+type destroyingAnchor struct {
+	anchor
+	destroyer destroyer
+}
+
+// ScheduleDeletion is the destroyer's.
+func (d *destroyingAnchor) ScheduleDeletion(ctx context.Context, days int) (time.Time, error) {
+	return d.destroyer.ScheduleDeletion(ctx, days)
 }
