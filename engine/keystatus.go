@@ -187,7 +187,13 @@ func (t *Table) statusFiles(ctx context.Context, ts *TableKeyStatus) ([]fileKey,
 		ts.Reencrypting = &m.reencrypting
 	}
 	files, err := t.fileKeys(ctx, i, keys, m)
-	return files, keys.Overlay(), err
+	for n := 0; err != nil && n < 3 && ctx.Err() == nil; n++ {
+		// A snapshot may have been dropped meanwhile.
+		if m, err = t.readMetadata(keys); err == nil {
+			files, err = t.fileKeys(ctx, i, keys, m)
+		}
+	}
+	return files, i.keys.Overlay(), err
 }
 
 // headers are the keys of the table's files as their headers name them.
@@ -244,7 +250,7 @@ func (t *Table) leaseStatus(ts *TableKeyStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ts.Open = t.inst.Load() != nil
-	if t.locked != nil {
-		ts.Locked = t.locked.Error()
+	if locked := t.locked.Load(); locked != nil {
+		ts.Locked = locked.Error()
 	}
 }

@@ -208,8 +208,7 @@ func (t *Table) startLease(at time.Time) {
 		}
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if t.locked == locked {
-			t.locked = nil
+		if t.locked.CompareAndSwap(locked, nil) {
 			t.store.log.Info("the table's key is back", "table", t.id)
 		}
 	})
@@ -229,16 +228,20 @@ func (t *Table) stopLease() {
 // it closes; nothing is flushed, for a flush takes its time. It returns nil where
 // the lease has ended meanwhile.
 func (t *Table) lockFor(ctx context.Context, cause error) *LockedError {
-	t.mu.Lock()
+	locked := &LockedError{Table: t.name, Since: time.Now(), Err: cause}
+	if !t.locked.CompareAndSwap(nil, locked) {
+		return nil // on request, meanwhile
+	}
+	t.mu.Lock() // who has it may wait for the key service; nobody is served meanwhile
 	defer t.mu.Unlock()
 	if ctx.Err() != nil {
+		t.locked.CompareAndSwap(locked, nil)
 		return nil
 	}
-	t.locked = &LockedError{Table: t.name, Since: time.Now(), Err: cause}
 	t.store.log.Warn("the table locks: its key may no longer be used", "table", t.id, "error", cause)
 	t.store.note(audit.EventLockTable, audit.Request{Table: t.id}, cause)
-	t.closeLeaving(t.locked)
-	return t.locked
+	t.closeLeaving(locked)
+	return locked
 }
 
 // closeLeaving closes all instances at once, without a flush; t.mu is held. What
@@ -287,7 +290,7 @@ func (t *Table) setLocked(ctx context.Context, locked bool) error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if !locked {
-			t.locked = nil // the key service has just allowed it
+			t.locked.Store(nil) // the key service has just allowed it
 		}
 		return nil
 	}
@@ -295,9 +298,12 @@ func (t *Table) setLocked(ctx context.Context, locked bool) error {
 		m.locked = locked
 		return nil
 	}, func(*metadata) {
-		if t.locked = nil; locked {
-			t.locked = &LockedError{Table: t.name, Since: time.Now()}
-			t.closeLeaving(t.locked)
+		if !locked {
+			t.locked.Store(nil)
+			return
 		}
+		why := &LockedError{Table: t.name, Since: time.Now()}
+		t.locked.Store(why)
+		t.closeLeaving(why)
 	})
 }

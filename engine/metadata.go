@@ -121,6 +121,9 @@ func decodeMetadata(b []byte) (*metadata, error) {
 	if flags&^(flagNoCompression|flagLocked) != 0 || m.separateFrom < 0 {
 		return nil, bad("unknown flags")
 	}
+	if !m.reencrypting.IsZero() && m.reencrypting.Before(m.createdAt) {
+		return nil, bad("a re-encryption begun before the table was made")
+	}
 	if m.schedule.check() != nil {
 		return nil, bad("a schedule that no table can have")
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -109,12 +110,13 @@ func (t *Table) removeOverlays(m *metadata) {
 		return
 	}
 	dir := t.store.fs.PathJoin(t.dir, overlayDir)
-	names, err := t.store.fs.List(dir)
+	names, err := t.store.fs.List(dir) // before we look what is being made
 	if err != nil {
 		return
 	}
+	making := t.making.Load()
 	for _, n := range names {
-		if n != m.overlay.id.String() {
+		if n != m.overlay.id.String() && (making == nil || n != making.String()) {
 			t.store.removeLeft(t.store.fs.PathJoin(dir, n))
 		}
 	}
@@ -194,6 +196,11 @@ func (t *Table) editMetadata(ctx context.Context, keys *keyring.TableKeys, edit 
 	}
 	defer t.store.ringMu.Unlock()
 	defer t.mu.Unlock()
+	return t.editLocked(ctx, keys, edit, done)
+}
+
+// editLocked is editMetadata with ringMu and t.mu held.
+func (t *Table) editLocked(ctx context.Context, keys *keyring.TableKeys, edit func(*metadata) error, done func(*metadata)) error {
 	if t.dropped {
 		return fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
 	}
@@ -216,6 +223,61 @@ func (t *Table) editMetadata(ctx context.Context, keys *keyring.TableKeys, edit 
 	return nil
 }
 
+// errAgain says that somebody has a lock that another waits for: let go, and again.
+var errAgain = errors.New("the table is busy")
+
+// still runs f while the store's ring does not change: no snapshot is made or
+// dropped. f has the table's open instance, entered, with a copy of its keys and the
+// metadata of now. f may return errAgain.
+func (t *Table) still(ctx context.Context, f func(i *instance, keys *keyring.TableKeys, m *metadata) error) error {
+	for {
+		// It may have to ask the key service, for which nobody else is to wait.
+		i, keys, _, err := t.ownKeys()
+		if err != nil {
+			return err
+		}
+		i.leave() // before any lock: a close waits for us, and may have it
+		err = t.stillWith(ctx, i, keys, f)
+		keys.Wipe()
+		if err != errAgain {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Table) stillWith(ctx context.Context, i *instance, keys *keyring.TableKeys, f func(*instance, *keyring.TableKeys, *metadata) error) error {
+	if err := t.store.lockRing(ctx); err != nil {
+		return err
+	}
+	defer t.store.ringMu.Unlock()
+	if !i.enter() {
+		return errAgain // it has closed meanwhile
+	}
+	defer i.leave()
+	m, err := t.readMetadata(keys)
+	if err != nil {
+		return err
+	}
+	return f(i, keys, m)
+}
+
+// lockAfterRing takes t.mu with ringMu held and the instance entered: not for long,
+// for who has it may wait for a key service, or for us to leave.
+func (t *Table) lockAfterRing(ctx context.Context) error {
+	for range 100 {
+		if t.mu.TryLock() {
+			return nil
+		}
+		if !wait(ctx, time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	return errAgain
+}
+
 // instances are those that are open, of the table and of its snapshots; t.mu is
 // held.
 func (t *Table) instances() []*instance {
@@ -229,37 +291,55 @@ func (t *Table) instances() []*instance {
 // rewrap has the newest version of the table's key wrap the data keys of all files,
 // the snapshots' too, by a new overlay. It reads headers, and logs for keys that
 // have changed, and no data. Files that are made meanwhile are not in it: their
-// keys are under the newest version, or their turn comes with the next overlay.
+// keys are under the newest version.
 //
 // The overlay is durable before the metadata names it; it is used from then on, and
 // the one before removed. If we crash anywhere, one of them is in force.
-func (t *Table) rewrap(ctx context.Context) error {
-	i, keys, m, err := t.ownKeys()
-	if err != nil {
+func (t *Table) rewrap(ctx context.Context) error { return t.still(ctx, t.rewrapStill(ctx)) }
+
+func (t *Table) rewrapStill(ctx context.Context) func(*instance, *keyring.TableKeys, *metadata) error {
+	return func(i *instance, keys *keyring.TableKeys, m *metadata) error {
+		files, err := t.fileKeys(ctx, i, keys, m)
+		if err != nil {
+			return err
+		}
+		wrapped := make([]keyring.WrappedDataKey, len(files))
+		for n, f := range files {
+			wrapped[n] = keyring.WrappedDataKey{File: f.ID, Version: f.Version, Wrapped: f.Wrapped}
+		}
+		o, err := keys.Rewrap(wrapped)
+		if err != nil {
+			return err
+		}
+		if o.Len() == 0 && m.overlay.id.IsZero() {
+			return nil
+		}
+		id := o.ID()
+		t.making.Store(&id) // before there is a file: an opening leaves it
+		defer t.making.Store(nil)
+		if err := t.writeOverlay(o); err != nil {
+			return errors.Join(err, t.removeOverlay(id))
+		}
+		err = t.useOverlay(ctx, keys, o)
+		switch {
+		case err == nil || errors.Is(err, keyring.ErrPoisoned): // either may be in force
+			return err
+		case err == errAgain:
+			_ = t.removeOverlay(id)
+			return err
+		}
+		return errors.Join(err, t.removeOverlay(id))
+	}
+}
+
+// useOverlay has the metadata name an overlay, and all who have the table open use it.
+func (t *Table) useOverlay(ctx context.Context, keys *keyring.TableKeys, o *keyring.Overlay) error {
+	if err := t.lockAfterRing(ctx); err != nil {
 		return err
 	}
-	defer keys.Wipe()
-	files, err := t.fileKeys(ctx, i, keys, m)
-	i.leave() // before any lock: a close waits for us, and may have it
-	if err != nil {
-		return err
-	}
-	wrapped := make([]keyring.WrappedDataKey, len(files))
-	for n, f := range files {
-		wrapped[n] = keyring.WrappedDataKey{File: f.ID, Version: f.Version, Wrapped: f.Wrapped}
-	}
-	o, err := keys.Rewrap(wrapped)
-	if err != nil {
-		return err
-	}
-	if o.Len() == 0 && m.overlay.id.IsZero() {
-		return nil
-	}
-	if err := t.writeOverlay(o); err != nil {
-		return errors.Join(err, t.removeOverlay(o.ID()))
-	}
+	defer t.mu.Unlock()
 	var before keyring.ID
-	err = t.editMetadata(ctx, keys, func(m *metadata) error {
+	err := t.editLocked(ctx, keys, func(m *metadata) error {
 		before = m.overlay.id
 		m.overlay = overlayRef{o.ID(), o.Digest()}
 		return nil
@@ -268,16 +348,10 @@ func (t *Table) rewrap(ctx context.Context) error {
 			i.keys.SetOverlay(o)
 		}
 	})
-	switch {
-	case errors.Is(err, keyring.ErrPoisoned):
-		return err // either may be in force
-	case err != nil:
-		return errors.Join(err, t.removeOverlay(o.ID()))
-	}
-	if !before.IsZero() {
+	if err == nil && !before.IsZero() {
 		t.store.removeLeft(t.overlayPath(before))
 	}
-	return nil
+	return err
 }
 
 func (t *Table) removeOverlay(id keyring.ID) error {

@@ -131,10 +131,20 @@ func (j *reencryption) begin(ctx context.Context) error {
 	}
 	defer keys.Wipe()
 	begun := time.Now().UTC()
+	if begun.Before(m.createdAt) {
+		begun = m.createdAt
+	}
 	err = i.fs.Keys(t.dir, func(u sealfs.KeyUse) error {
-		if !u.CreatedAt.Before(begun) {
-			begun = u.CreatedAt.Add(1)
+		if u.CreatedAt.Before(begun) {
+			return ctx.Err()
 		}
+		// A header says so, which nobody has checked yet.
+		if u.Kind.Random() {
+			if err := i.fs.Sealed(t.dir, u.Name); err != nil {
+				return err
+			}
+		}
+		begun = u.CreatedAt.Add(1)
 		return ctx.Err()
 	})
 	i.leave()
@@ -182,11 +192,16 @@ func (j *reencryption) pass(ctx context.Context, old []sealfs.KeyUse) error {
 	for _, u := range random {
 		j.p.Bytes += u.Bytes
 	}
+	var errs []error
 	for _, u := range random {
 		done := j.p.BytesDone
 		err := j.reseal(ctx, u.Name)
 		if err != nil && !errors.Is(err, sealfs.ErrGone) {
-			return fmt.Errorf("seal %s again: %w; call Reencrypt again to go on", u.Name, err)
+			err = fmt.Errorf("seal %s again: %w; call Reencrypt again to go on", u.Name, err)
+			if !errors.Is(err, ErrCorruption) {
+				return err
+			}
+			errs = append(errs, err) // one that does not open keeps no other back
 		}
 		if err == nil {
 			j.rep.Files++
@@ -195,6 +210,9 @@ func (j *reencryption) pass(ctx context.Context, old []sealfs.KeyUse) error {
 		j.p.FilesDone++
 		j.p.BytesDone = done + u.Bytes
 		j.tell(false)
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	return j.openAnew(ctx)
 }

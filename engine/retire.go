@@ -54,39 +54,34 @@ func (t *Table) retireKey(ctx context.Context, version uint32) error {
 	if err := t.mayRetire(version); err != nil {
 		return err
 	}
-	if err := t.rewrap(ctx); err != nil {
-		return err
-	}
-	i, keys, m, err := t.ownKeys()
-	if err != nil {
-		return err
-	}
-	defer keys.Wipe()
-	files, err := t.fileKeys(ctx, i, keys, m)
-	writing := i.fs.Writing(version)
-	i.leave()
-	if err != nil {
-		return err
-	}
-	by := neededBy(keys.Overlay(), files, version)
-	if writing {
-		by = append(by, "a file that is being written")
-	}
-	if len(by) > 0 {
-		return &NeededError{Table: t.name, Version: version, By: by}
-	}
-	if err := t.lockWithRing(ctx); err != nil {
-		return err
-	}
-	defer t.store.ringMu.Unlock()
-	defer t.mu.Unlock()
-	if err := t.store.ring.Retire(ctx, keys, version); err != nil {
-		return t.keyError(err)
-	}
-	for _, i := range t.instances() {
-		i.keys.Forget(version)
-	}
-	return nil
+	return t.still(ctx, func(i *instance, keys *keyring.TableKeys, m *metadata) error {
+		// Before the census: then each file of the version has its header, and no other
+		// comes.
+		if i.fs.Writing(version) {
+			return &NeededError{Table: t.name, Version: version, By: []string{"a file that is being written"}}
+		}
+		if err := t.rewrapStill(ctx)(i, keys, m); err != nil {
+			return err
+		}
+		files, err := t.fileKeys(ctx, i, keys, m)
+		if err != nil {
+			return err
+		}
+		if by := neededBy(i.keys.Overlay(), files, version); len(by) > 0 {
+			return &NeededError{Table: t.name, Version: version, By: by}
+		}
+		if err := t.lockAfterRing(ctx); err != nil {
+			return err
+		}
+		defer t.mu.Unlock()
+		if err := t.store.ring.Retire(ctx, keys, version); err != nil {
+			return t.keyError(err)
+		}
+		for _, i := range t.instances() {
+			i.keys.Forget(version)
+		}
+		return nil
+	})
 }
 
 // mayRetire looks at the version alone.

@@ -237,7 +237,11 @@ func (i *instance) scan(c *cursor, err error, yield func(Entry, error) bool) {
 	for n, read := 2, 0; c.fill(n, first); n = min(2+read/32, maxEntries) {
 		first = false
 		read += n
-		if err := i.err(); err != nil {
+		err := i.err()
+		if locked := i.table.locked.Load(); locked != nil {
+			err = locked // though the instance may not have closed yet
+		}
+		if err != nil {
 			yield(Entry{}, err)
 			return
 		}

@@ -82,9 +82,19 @@ func (s *Store) keepSchedules(ctx context.Context) {
 	}
 }
 
-// keepSchedule does what the table's schedule asks for now. A table that is locked
-// has to wait for its key.
+// keepSchedule does what the table's schedule asks for now, beside those of other
+// tables. A table that is locked has to wait for its key.
 func (t *Table) keepSchedule(ctx context.Context) {
+	if !t.scheduling.CompareAndSwap(false, true) {
+		return // the last time is not over
+	}
+	t.store.janitor.Go(func() {
+		defer t.scheduling.Store(false)
+		t.tryScheduled(ctx)
+	})
+}
+
+func (t *Table) tryScheduled(ctx context.Context) {
 	err := t.doScheduled(ctx)
 	switch {
 	case ctx.Err() != nil, errors.Is(err, ErrClosed), errors.Is(err, ErrTableNotFound), errors.Is(err, ErrInUse):
@@ -124,16 +134,42 @@ func (t *Table) doScheduled(ctx context.Context) error {
 	if plan.DataAge == 0 || now.Sub(t.looked) < plan.DataAge/20 {
 		return nil // to look opens the table, which may be idle
 	}
-	t.looked = now
 	oldest, err := t.oldestData(ctx)
-	if err != nil || oldest.IsZero() || now.Sub(oldest) < before(plan.DataAge) {
+	if err != nil {
 		return err
 	}
-	t.looked = time.Time{} // should it fail
-	if _, err := t.Reencrypt(ctx, ReencryptOptions{BytesPerSecond: scheduledRate}); err != nil {
-		return fmt.Errorf("re-encrypt data, of which the oldest was sealed at %s: %w", oldest.Format(time.RFC3339), err)
+	if !oldest.IsZero() && now.Sub(oldest) >= before(plan.DataAge) {
+		if err := t.reencryptScheduled(ctx); err != nil {
+			return fmt.Errorf("re-encrypt data, of which the oldest was sealed at %s: %w", oldest.Format(time.RFC3339), err)
+		}
 	}
+	t.looked = now
 	return nil
+}
+
+// scheduledWait is how long a re-encryption waits for scans and views to end, before
+// it says so and tries again later.
+const scheduledWait = 10 * time.Minute
+
+func (t *Table) reencryptScheduled(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	limit := scheduledWait
+	if t.store.opts.tune.scheduleTick != 0 {
+		limit = 20 * t.store.opts.tune.scheduleTick
+	}
+	var waiting time.Time
+	_, err := t.Reencrypt(ctx, ReencryptOptions{BytesPerSecond: scheduledRate, Progress: func(p ReencryptProgress) {
+		switch {
+		case !p.Waiting:
+			waiting = time.Time{}
+		case waiting.IsZero():
+			waiting = time.Now()
+		case time.Since(waiting) > limit:
+			cancel()
+		}
+	}})
+	return err
 }
 
 // oldestData is when the oldest live file was sealed.

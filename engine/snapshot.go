@@ -125,9 +125,12 @@ func (t *Table) openMetadata(ctx context.Context) (*keyring.TableKeys, *metadata
 	if t.store.isClosed() {
 		return nil, nil, ErrClosed
 	}
-	keys, err := t.store.openKeys(ctx, t.id)
+	// The caller may have locks.
+	ask, cancel := context.WithTimeout(ctx, t.store.opts.KeyLease)
+	defer cancel()
+	keys, err := t.store.openKeys(ask, t.id)
 	if err != nil {
-		return nil, nil, t.keyError(err)
+		return nil, nil, t.unanswered(ctx, err)
 	}
 	m, err := decodeMetadata(keys.Metadata())
 	if err != nil {
@@ -158,8 +161,9 @@ func (t *Table) OpenSnapshot(ctx context.Context, name string) (*View, error) {
 	switch {
 	case t.dropped:
 		return nil, fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
-	case t.locked != nil:
-		return nil, t.locked
+	}
+	if locked := t.locked.Load(); locked != nil {
+		return nil, locked
 	}
 	asked := time.Now()
 	keys, m, err := t.openMetadata(ctx)

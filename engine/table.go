@@ -39,13 +39,18 @@ type Table struct {
 	// confirmed is when the key service last allowed the use of the keys that are in
 	// memory; nil if none are.
 	confirmed atomic.Pointer[time.Time]
+	// locked is why the table is locked; nil unless it is. It is set before mu is
+	// taken, for who has mu may wait for the key service, and cleared with mu held.
+	locked atomic.Pointer[LockedError]
 	// attempts counts the openings that were tried.
 	attempts     atomic.Uint64
 	reencrypting atomic.Bool // by a call in this process
 	// schedule is that of the metadata; nil until the table was opened, or its
 	// metadata read.
-	schedule atomic.Pointer[Schedule]
-	looked   time.Time // when its data's age was last looked at, by the store's one scheduler
+	schedule   atomic.Pointer[Schedule]
+	making     atomic.Pointer[keyring.ID] // the overlay that is being made
+	scheduling atomic.Bool
+	looked     time.Time // when its data's age was last looked at; whoever set scheduling has it
 	// overdue is why what the schedule asks for could not be done; nil if it was.
 	overdue atomic.Pointer[string]
 
@@ -57,8 +62,7 @@ type Table struct {
 	full    bool      // the disk was full: the instance only reads
 	tried   time.Time // when a full table was last tried for writing
 	snaps   map[keyring.ID]*instance
-	locked  *LockedError // nil unless the table is locked
-	refused error        // why the key service let the last opening fail
+	refused error // why the key service let the last opening fail
 	// endLease stops the goroutine that keeps the lease; nil if none does.
 	endLease context.CancelFunc
 }
@@ -77,6 +81,9 @@ func (t *Table) ID() keyring.ID { return t.id }
 // use returns the open instance with the caller entered, opening it if need
 // be.
 func (t *Table) use() (*instance, error) {
+	if locked := t.locked.Load(); locked != nil {
+		return nil, locked
+	}
 	if i := t.inst.Load(); i != nil && i.enter() {
 		if i.hole.Err() == nil {
 			return i, nil
@@ -89,7 +96,7 @@ func (t *Table) use() (*instance, error) {
 	if t.refused != nil && t.attempts.Load() != tried {
 		return nil, t.refused // somebody has asked the key service while we waited
 	}
-	if err := t.openLocked(context.Background()); err != nil {
+	if err := t.openLocked(t.store.life); err != nil {
 		return nil, err
 	}
 	i := t.inst.Load()
@@ -130,8 +137,9 @@ func (t *Table) openLocked(ctx context.Context) error {
 		return ErrClosed
 	case t.lost != nil:
 		return t.lost
-	case t.locked != nil:
-		return t.locked
+	}
+	if locked := t.locked.Load(); locked != nil {
+		return locked
 	}
 	if i := t.inst.Load(); i != nil && i.hole.Err() != nil {
 		t.fail(ctx, i)
@@ -142,8 +150,16 @@ func (t *Table) openLocked(ctx context.Context) error {
 	if t.inst.Load() != nil {
 		return nil
 	}
+	// A key service that never answers holds up who uses the table, and no longer than
+	// this; and not the store's close.
+	ctx, cancel := context.WithTimeout(ctx, t.store.opts.KeyLease)
+	defer cancel()
 	err := t.openInstance(ctx)
 	t.attempts.Add(1)
+	if err != nil && t.store.isClosed() {
+		return ErrClosed
+	}
+	err = t.unanswered(t.store.life, err)
 	if t.refused = nil; errors.Is(err, ErrKeyInaccessible) {
 		t.refused = err
 	}
@@ -209,7 +225,7 @@ func (t *Table) tryWritable() error {
 			t.store.log.Warn("close before opening for writing", "table", t.id, "error", err)
 		}
 	}
-	if err := t.openLocked(context.Background()); err != nil {
+	if err := t.openLocked(t.store.life); err != nil {
 		return err
 	}
 	if t.inst.Load().readOnly {
@@ -323,6 +339,15 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 	return nil
 }
 
+// unanswered is keyError, where a key service may not have answered in time: ctx is
+// without the limit.
+func (t *Table) unanswered(ctx context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return inaccessible{fmt.Errorf("%w: %w", keyring.ErrKeyUnreachable, err)}
+	}
+	return t.keyError(err)
+}
+
 // keyError is keyError for errors of this table's keys.
 func (t *Table) keyError(err error) error {
 	if errors.Is(err, keyring.ErrTableUnknown) {
@@ -407,7 +432,8 @@ func (t *Table) Reopen(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrPoisoned) {
 		t.store.log.Warn("close before reopening", "table", t.id, "error", err)
 	}
-	t.fault, t.full, t.missing, t.locked = nil, false, nil, nil
+	t.fault, t.full, t.missing = nil, false, nil
+	t.locked.Store(nil)
 	return t.openLocked(ctx)
 }
 

@@ -82,6 +82,9 @@ func (v *View) Close() error {
 
 // use enters the instance below for one call, and keeps the view open.
 func (v *View) use() (pebble.Reader, error) {
+	if locked := v.inst.table.locked.Load(); locked != nil {
+		return nil, locked
+	}
 	if !v.inst.enter() {
 		return nil, v.inst.over()
 	}

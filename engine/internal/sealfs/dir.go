@@ -275,6 +275,18 @@ func (d *dir) takeNote(whole bool) []byte {
 		n.gone = nil
 		n.entries = sortedEntries(d.files)
 	}
+	return d.stand(n)
+}
+
+// standing is a note that takes nothing away from the next.
+func (d *dir) standing() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stand(note{})
+}
+
+// stand adds to a note what stands in each; d.mu is held.
+func (d *dir) stand(n note) []byte {
 	// Again and again, for a MANIFEST may begin at any moment.
 	n.replacing = sortedEntries(d.replacing)
 	// The current log is the live one. Frames 0 was synced before the log had

@@ -35,6 +35,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,6 +72,8 @@ type FS struct {
 	parse func(string) fileName // parseName; widened by a test for foreign suites
 
 	walks walks
+
+	keyChanges atomic.Uint64 // calls of Rekey
 
 	mu        sync.Mutex
 	dirs      map[string]*dir

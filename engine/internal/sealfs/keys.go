@@ -25,6 +25,7 @@ import (
 // Segment attests the MANIFEST's.
 func (fs *FS) Rekey(path string) (m wal.Segment, err error) {
 	d := fs.dir(path)
+	fs.keyChanges.Add(1) // before the list: what is being made looks at it behind
 	for _, c := range []class{classLog, classManifest} {
 		for _, f := range d.writers(c) {
 			err := fs.rekey(f)
@@ -60,6 +61,10 @@ func (fs *FS) rekey(f *logFile) error {
 			return err
 		}
 	}
+	return fs.changeKey(f)
+}
+
+func (fs *FS) changeKey(f *logFile) error {
 	id := keyring.NewID()
 	key, err := fs.cfg.Keys.NewDataKey(id)
 	if err != nil {
@@ -110,7 +115,21 @@ func (fs *FS) fileKeys(d *dir, name, base string, fn fileName, visit func(KeyUse
 	if err != nil {
 		return err
 	}
-	h, err := fs.header(name)
+	var r []wal.KeyUse
+	var h *keyring.Header
+	switch fn.class {
+	case classTable:
+		h, err = fs.tableHeader(d, name, fn)
+	case classOptions:
+		h, err = fs.header(name)
+		if f, oerr := fs.openOptions(name, fn); oerr == nil {
+			f.Close()
+		} else {
+			h = nil // Pebble reads the newest, and has; nobody needs others
+		}
+	default:
+		h, r, err = fs.readThrough(d, name, fn)
+	}
 	if err != nil || h == nil {
 		return err
 	}
@@ -118,11 +137,7 @@ func (fs *FS) fileKeys(d *dir, name, base string, fn fileName, visit func(KeyUse
 		Name: base, Kind: fn.kind, ID: h.Identity.FileID, Version: h.KeyVersion, Wrapped: h.WrappedKey,
 		Bytes: fi.Size(), CreatedAt: h.Identity.CreatedAt,
 	}
-	if err := visit(u); err != nil || fn.class != classLog && fn.class != classManifest {
-		return err
-	}
-	r, err := fs.readThrough(d, name, fn)
-	if err != nil {
+	if err := visit(u); err != nil {
 		return err
 	}
 	for _, k := range r {
@@ -134,18 +149,48 @@ func (fs *FS) fileKeys(d *dir, name, base string, fn fileName, visit func(KeyUse
 	return nil
 }
 
+// tableHeader reads the header of a table that the file map names; of another, which
+// is nobody's, it gives nil.
+func (fs *FS) tableHeader(d *dir, name string, fn fileName) (*keyring.Header, error) {
+	d.placing.RLock()
+	defer d.placing.RUnlock()
+	h, err := fs.header(name)
+	if err != nil || h == nil {
+		return nil, err
+	}
+	e, ok := d.lookup(fn)
+	switch {
+	case !ok:
+		return nil, nil
+	case e.fileID != h.Identity.FileID:
+		return nil, corrupt.New(corrupt.ErrForeign, fs.rel(name), 48, "is file %s, the file map names %s", h.Identity.FileID, e.fileID)
+	}
+	return h, nil
+}
+
+// Sealed checks that a table's header is what its writer wrote.
+func (fs *FS) Sealed(path, base string) error {
+	name := fs.PathJoin(path, base)
+	d, fn := fs.split(name)
+	f, err := fs.openTable(d, name, fn)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // readThrough reads a log for the keys that its frames name. A log that no
 // recovery needs may be on its way to another name: what it holds does not
 // matter.
-func (fs *FS) readThrough(d *dir, name string, fn fileName) ([]wal.KeyUse, error) {
-	_, r, err := fs.openReader(d, name, fn)
+func (fs *FS) readThrough(d *dir, name string, fn fileName) (*keyring.Header, []wal.KeyUse, error) {
+	o, r, err := fs.openReader(d, name, fn)
 	if err == nil {
 		defer r.Close()
 		for err == nil {
 			_, err = r.Next()
 		}
 		if err == io.EOF {
-			return r.Rekeyed(), nil
+			return o.header, r.Rekeyed(), nil
 		}
 	}
 	d.mu.Lock()
@@ -156,9 +201,9 @@ func (fs *FS) readThrough(d *dir, name string, fn fileName) ([]wal.KeyUse, error
 		needed = fn.number == d.manifest.Number
 	}
 	if !live && !needed {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return nil, err
+	return nil, nil, err
 }
 
 // header reads a file's header; nil if the file has none yet.
@@ -209,8 +254,8 @@ const sealChunk = 256 << 10
 // Reseal writes a table anew under a new data key, in place of the file that has
 // its name: the same bytes, and Pebble does not notice. Handles that are open go
 // on with the former file, and snapshots keep it. pace, if not nil, is called
-// before each piece, with its length in bytes; its error ends the work, and
-// leaves all as it was.
+// before each piece, with its length in bytes, and while it waits, with 0; its error
+// ends the work, and leaves all as it was.
 //
 // Order of durability: the file, under a hidden name; a note in the MANIFEST that
 // it may take the other's place; its name; the note that it has. If we crash
@@ -237,7 +282,7 @@ func (fs *FS) Reseal(path, base string, pace func(bytes int) error) error {
 	defer key.Key.Wipe()
 	after, err := fs.sealAgain(d, name, hidden, fn, id, key, pace)
 	if err == nil {
-		err = fs.replace(d, before, after, hidden, name)
+		err = fs.replace(d, before, after, hidden, name, pace)
 	}
 	if err == nil {
 		return nil
@@ -296,22 +341,20 @@ func (fs *FS) sealAgain(d *dir, name, hidden string, fn fileName, id keyring.Ide
 }
 
 // replace gives a file that was sealed anew the name of the one before it.
-func (fs *FS) replace(d *dir, before, after fileEntry, hidden, name string) error {
+func (fs *FS) replace(d *dir, before, after fileEntry, hidden, name string, pace func(int) error) error {
 	if after.length != before.length {
 		return corrupt.New(corrupt.ErrMissing, fs.rel(name), -1, "holds %d bytes, the file map says %d", after.length, before.length)
 	}
 	k := after.fileKey
-	manifests := d.writers(classManifest)
-	if len(manifests) == 0 {
-		return fmt.Errorf("seal %s again: no MANIFEST is open for writing", fs.rel(name))
-	}
 	d.mu.Lock()
 	d.replacing[k] = after
 	d.mu.Unlock()
-	for _, m := range manifests {
-		if err := m.attest(); err != nil {
-			return &Broken{err}
+	if err := d.announce(pace); err != nil {
+		var b *Broken
+		if !errors.As(err, &b) {
+			d.replaced(k)
 		}
+		return err
 	}
 	d.placing.Lock()
 	defer d.placing.Unlock()
@@ -330,6 +373,46 @@ func (fs *FS) replace(d *dir, before, after fileEntry, hidden, name string) erro
 	d.finish(after)
 	d.replaced(k)
 	return nil
+}
+
+// announce has the MANIFEST that is in force say what may be replaced. While Pebble
+// begins another there is none: a crash could leave either, and the former is closed.
+// So it waits, which takes milliseconds.
+func (d *dir) announce(pace func(int) error) error {
+	for {
+		m, open := d.inForce()
+		if !open {
+			return fmt.Errorf("no MANIFEST of %s is open for writing", d.path)
+		}
+		if m != nil {
+			err := m.attest()
+			if !errors.Is(err, os.ErrClosed) {
+				if err != nil {
+					err = &Broken{err}
+				}
+				return err
+			}
+		}
+		if pace != nil {
+			if err := pace(0); err != nil {
+				return err
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// inForce is the one MANIFEST that is open for writing, if its marker is durable, or
+// nil. One that begins from now on has what stands in each note. open is false where
+// none is open at all.
+func (d *dir) inForce() (f *logFile, open bool) {
+	fs := d.writers(classManifest)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(fs) != 1 || d.named.FileID != fs[0].w.Identity().FileID {
+		return nil, len(fs) > 0
+	}
+	return fs[0], true
 }
 
 // replaced ends what a note has announced.

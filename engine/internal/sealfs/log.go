@@ -69,6 +69,7 @@ func (fs *FS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCateg
 }
 
 func (fs *FS) startLog(d *dir, f vfs.File, from, name string, fn fileName) (vfs.File, error) {
+	changes := fs.keyChanges.Load()
 	id, key, err := fs.newIdentity(fn)
 	if err != nil {
 		f.Close()
@@ -88,14 +89,25 @@ func (fs *FS) startLog(d *dir, f vfs.File, from, name string, fn fileName) (vfs.
 		return nil, err
 	}
 	l := &logFile{File: f, w: w, d: d, base: fs.PathBase(name), name: fn}
+	d.enter(l)
+	if fs.keyChanges.Load() != changes {
+		// Rekey may have come between key and list, and missed it.
+		if err := fs.changeKey(l); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	return l, nil
+}
+
+// enter puts a log or MANIFEST among those that are open for writing.
+func (d *dir) enter(l *logFile) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live[l.base] = l
-	d.ends(fn.class)[fn.number] = End{Segment: l.segment(0)}
-	if fn.class == classManifest {
-		d.manifest = l.segment(w.Frames())
+	d.ends(l.name.class)[l.name.number] = End{Segment: l.segment(0)}
+	if l.name.class == classManifest {
+		d.manifest = l.segment(l.w.Frames())
 	}
-	return l, nil
 }
 
 func (f *logFile) Write(p []byte) (int, error) {
@@ -109,12 +121,13 @@ func (f *logFile) Write(p []byte) (int, error) {
 	return f.w.WriteNote(f.d.takeNote(whole), p)
 }
 
-// attest writes and syncs what has changed in the file map, without an edit of
-// Pebble's.
+// attest writes and syncs a note of a MANIFEST's by itself: how far the log is, and
+// what may be replaced. Entries wait for a frame of Pebble's, which is the only one to
+// know in which MANIFEST they belong.
 func (f *logFile) attest() error {
 	f.noting.Lock()
 	defer f.noting.Unlock()
-	if _, err := f.w.WriteNote(f.d.takeNote(false), nil); err != nil {
+	if _, err := f.w.WriteNote(f.d.standing(), nil); err != nil {
 		return err
 	}
 	return f.w.SyncData()

@@ -19,7 +19,8 @@ type tableWriter struct {
 	w        *sstable.Writer
 	d        *dir
 	name     fileName
-	done     func() // it is written, or given up
+	done     func()    // it is written, or given up
+	entered  sync.Once // into the map: by the time of the second call another may have its place
 }
 
 func (fs *FS) tableOptions(name string) sstable.Options {
@@ -92,10 +93,12 @@ func (t *tableWriter) Abort() error {
 }
 
 func (t *tableWriter) finish() {
-	t.d.finish(fileEntry{
-		fileKey: fileKey{t.name.number, t.name.kind},
-		fileID:  t.w.Identity().FileID,
-		length:  uint64(t.w.Size()),
+	t.entered.Do(func() {
+		t.d.finish(fileEntry{
+			fileKey: fileKey{t.name.number, t.name.kind},
+			fileID:  t.w.Identity().FileID,
+			length:  uint64(t.w.Size()),
+		})
 	})
 }
 
