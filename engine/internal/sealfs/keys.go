@@ -290,7 +290,9 @@ func (fs *FS) Reseal(path, base string, pace func(bytes int) error) error {
 	if rerr := fs.cfg.Base.Remove(hidden); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
 		err = errors.Join(err, rerr)
 	}
-	if _, still := d.lookup(fn); !still && errors.Is(err, os.ErrNotExist) {
+	d.placing.Lock() // waits for a removal that has begun
+	defer d.placing.Unlock()
+	if _, still := d.lookup(fn); !still && (errors.Is(err, os.ErrNotExist) || errors.Is(err, corrupt.ErrMissing)) {
 		return ErrGone
 	}
 	return err
