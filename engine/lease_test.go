@@ -14,7 +14,7 @@ import (
 
 // runLease keeps a lease of five minutes in fake time for at most d, with a key
 // service that answers as told.
-func runLease(t *testing.T, d time.Duration, answer func(ctx context.Context, n int) error) (calls []time.Duration, locked error, after time.Duration) {
+func runLease(t *testing.T, d time.Duration, answer func(ctx context.Context, n int) error) (calls []time.Duration, after time.Duration, locked error) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -27,7 +27,7 @@ func runLease(t *testing.T, d time.Duration, answer func(ctx context.Context, n 
 		return answer(ctx, len(calls)-1)
 	}}
 	err := l.keep(ctx, begun)
-	return calls, err, time.Since(begun)
+	return calls, time.Since(begun), err
 }
 
 func TestLease(t *testing.T) {
@@ -45,7 +45,7 @@ func TestLease(t *testing.T) {
 	wrong := func(context.Context, int) error { return keyring.ErrWrongContext }
 
 	synctest.Test(t, func(t *testing.T) {
-		calls, err, _ := runLease(t, 24*time.Hour, fine)
+		calls, _, err := runLease(t, 24*time.Hour, fine)
 		require.NoError(t, err)
 		// One between a half and three quarters of each lease.
 		require.GreaterOrEqual(t, len(calls), 24*60/4)
@@ -58,7 +58,7 @@ func TestLease(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		for name, answer := range map[string]func(context.Context, int) error{"denied": denied, "wrong": wrong} {
-			calls, err, after := runLease(t, time.Hour, answer)
+			calls, after, err := runLease(t, time.Hour, answer)
 			require.Error(t, err, name)
 			require.Len(t, calls, 1, name)
 			require.Equal(t, calls[0], after, "%s: it locks at once", name)
@@ -66,21 +66,21 @@ func TestLease(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		for name, answer := range map[string]func(context.Context, int) error{"down": down, "hangs": hangs} {
-			calls, err, after := runLease(t, time.Hour, answer)
+			calls, after, err := runLease(t, time.Hour, answer)
 			require.ErrorIs(t, err, keyring.ErrKeyUnreachable, name)
 			require.Equal(t, DefaultKeyLease, after, "%s: it locks at the end of the lease", name)
 			require.Less(t, len(calls), 60, name)
 		}
-		calls, err, _ := runLease(t, time.Hour, down)
+		calls, _, err := runLease(t, time.Hour, down)
 		require.Error(t, err)
 		require.Greater(t, len(calls), 4, "it is asked again")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		// What is confirmed counts from when it was asked.
-		_, err, _ := runLease(t, 24*time.Hour, late)
+		_, _, err := runLease(t, 24*time.Hour, late)
 		require.NoError(t, err)
 		// Down for a while, and back before the end.
-		calls, err, _ := runLease(t, 6*time.Hour, func(_ context.Context, n int) error {
+		calls, _, err := runLease(t, 6*time.Hour, func(_ context.Context, n int) error {
 			if n%5 != 4 {
 				return keyring.ErrKeyThrottled
 			}
@@ -91,7 +91,7 @@ func TestLease(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		// An end of the table's use ends the call that is under way.
-		calls, err, after := runLease(t, 4*time.Minute, hangs)
+		calls, after, err := runLease(t, 4*time.Minute, hangs)
 		require.NoError(t, err)
 		require.Len(t, calls, 1)
 		require.Equal(t, 4*time.Minute, after)
