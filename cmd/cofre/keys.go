@@ -25,8 +25,9 @@ By default it is a key of the local key service: a file that holds named keys,
 names another file, --key NAME another key of it ("default"). The file must be
 readable by its owner alone. It protects a store that is copied or stolen
 without it, and against other users of the machine. It does not protect a
-disk that holds both, and not against root. Keep a copy of it where the store
-is not: without it nothing opens the store. "cofre kms" works on it.
+disk that holds both, and not against root, unless it is sealed: see "cofre help
+kms". Keep a copy of it where the store is not: without it nothing opens the
+store. "cofre kms" works on it.
 
 With --passphrase-file FILE the root key is derived from the passphrase in
 FILE, without the newline at its end, and --key gives it a name. The file must
