@@ -343,7 +343,7 @@ func (j *reencryption) finish(ctx context.Context) (*ReencryptReport, error) {
 
 // tell reports progress, a few times a second.
 func (j *reencryption) tell(now bool) {
-	if j.opts.Progress == nil || !now && time.Since(j.told) < 100*time.Millisecond {
+	if !now && time.Since(j.told) < 100*time.Millisecond {
 		return
 	}
 	j.told = time.Now()
@@ -351,7 +351,11 @@ func (j *reencryption) tell(now bool) {
 	if rate := j.p.Rate(); rate > 0 {
 		j.p.Left = time.Duration(float64(max(0, j.p.Bytes-j.p.BytesDone)) / rate * float64(time.Second))
 	}
-	j.opts.Progress(j.p)
+	p := j.p
+	j.t.progress.Store(&p)
+	if j.opts.Progress != nil {
+		j.opts.Progress(p)
+	}
 }
 
 // Reencrypting tells when a re-encryption that is under way, or was interrupted,

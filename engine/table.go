@@ -45,6 +45,7 @@ type Table struct {
 	// attempts counts the openings that were tried.
 	attempts     atomic.Uint64
 	reencrypting atomic.Bool // by a call in this process
+	progress     atomic.Pointer[ReencryptProgress]
 	// schedule is that of the metadata; nil until the table was opened, or its
 	// metadata read.
 	schedule   atomic.Pointer[Schedule]

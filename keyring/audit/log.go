@@ -59,6 +59,7 @@ type Log struct {
 	opts  Options
 	actor Actor
 	queue *queue // nil without a sink
+	calls calls
 
 	mu      sync.Mutex // guards all below
 	phase   phase

@@ -12,7 +12,7 @@ import (
 )
 
 // Root returns root with every call recorded in l, with its context and its
-// outcome. It is a keyring.Anchor where root is one, and a keyring.Destroyer.
+// outcome, and counted (Log.Calls). It is a keyring.Anchor where root is one, and a keyring.Destroyer.
 //
 // A record of Wrap is durable before the wrap is handed out, or Wrap fails with
 // ErrUnwritable: what it wraps may outlive everything else. An Unwrap is recorded
@@ -56,7 +56,9 @@ func (r *recorded) request(ec keyring.Context) Request {
 }
 
 func (r *recorded) Wrap(ctx context.Context, key *keyring.Secret, ec keyring.Context) ([]byte, error) {
+	begun := time.Now()
 	blob, err := r.inner.Wrap(ctx, key, ec)
+	r.log.calls.add(r.URI(), EventWrap, begun, err)
 	if lerr := r.log.Record(EventWrap, r.request(ec), err); err == nil && lerr != nil {
 		return nil, lerr
 	}
@@ -64,7 +66,9 @@ func (r *recorded) Wrap(ctx context.Context, key *keyring.Secret, ec keyring.Con
 }
 
 func (r *recorded) Unwrap(ctx context.Context, wrapped []byte, ec keyring.Context) (*keyring.Secret, error) {
+	begun := time.Now()
 	key, err := r.inner.Unwrap(ctx, wrapped, ec)
+	r.log.calls.add(r.URI(), EventUnwrap, begun, err)
 	if lerr := r.log.Note(EventUnwrap, r.request(ec), err); err == nil && lerr != nil {
 		key.Wipe()
 		return nil, lerr
@@ -73,7 +77,9 @@ func (r *recorded) Unwrap(ctx context.Context, wrapped []byte, ec keyring.Contex
 }
 
 func (r *recorded) Describe(ctx context.Context) (keyring.Description, error) {
+	begun := time.Now()
 	d, err := r.inner.Describe(ctx)
+	r.log.calls.add(r.URI(), EventDescribe, begun, err)
 	if lerr := r.log.Note(EventDescribe, Request{Key: r.URI()}, err); err == nil && lerr != nil {
 		return keyring.Description{}, lerr
 	}
@@ -94,7 +100,9 @@ func (a *anchor) NewestGeneration(ctx context.Context, store keyring.ID) (uint64
 // NoteGeneration is recorded with the next record that is: what it notes is
 // durable, and names a record before its own.
 func (a *anchor) NoteGeneration(ctx context.Context, store keyring.ID, gen uint64, digest [32]byte) error {
+	begun := time.Now()
 	err := a.notes.NoteGeneration(ctx, store, gen, digest)
+	a.log.calls.add(a.URI(), EventNote, begun, err)
 	a.log.Later(EventNote, Request{Key: a.URI(), Generation: gen, Digest: hex.EncodeToString(digest[:])}, err)
 	return err
 }
@@ -108,7 +116,9 @@ type destroyer struct {
 // ScheduleDeletion is recorded when the service has answered. That it could not be
 // recorded is an error beside the date: the service goes on.
 func (d *destroyer) ScheduleDeletion(ctx context.Context, days int) (time.Time, error) {
+	begun := time.Now()
 	at, err := d.service.ScheduleDeletion(ctx, days)
+	d.log.calls.add(d.URI(), EventScheduleDeletion, begun, err)
 	return at, errors.Join(err, d.log.Record(EventScheduleDeletion, Request{Key: d.URI(), Days: days}, err))
 }
 
