@@ -40,6 +40,15 @@ type WALIn struct {
 	File     Hex    `json:"file"`
 	Attested uint64 `json:"attested,string,omitempty"` // at least so many frames are durable
 	Final    uint64 `json:"final,string,omitempty"`    // exactly so many frames; 0: unknown
+	// NextKeys are the keys that frames name, unwrapped.
+	NextKeys []NextKey `json:"next_keys,omitempty"`
+}
+
+// A NextKey is a data key that a log goes on under.
+type NextKey struct {
+	ID      Hex    `json:"id"`
+	Version uint32 `json:"version"`
+	DataKey Hex    `json:"data_key"`
 }
 
 // WALOut is what the log holds, or has before the error. End and Dropped mean
@@ -69,6 +78,7 @@ type Segment struct {
 
 // A Frame is one frame of a log.
 type Frame struct {
+	Index   uint64 `json:"index,omitempty"` // where frames before it are not shown; else its place here
 	Time    int64  `json:"time,string"`
 	Durable uint64 `json:"durable,string"`
 	Note    Hex    `json:"note"`

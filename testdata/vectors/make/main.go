@@ -47,6 +47,7 @@ func main() {
 	cleanCloses(s)
 	tableStates(s)
 	tableMetadata(s)
+	rekeyed(s)
 	names(s)
 	imports(s)
 	for name, b := range s.files {
