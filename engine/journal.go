@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,24 +25,39 @@ import (
 //	1  open, followed by nothing or by the MANIFEST that was in force when it
 //	   opened: number (8), file id (16), frames (8)
 //	2  closed cleanly, followed by the seal
+//	3  as 1, and 4 as 2, with a list in between: snapshots that were made while the
+//	   table was locked
 type tableState struct {
 	clean bool
 	seal  []byte // of sealfs; nil unless clean
 	// floor is what a table that was open has had at least: what is older was
 	// put back. Zero unless open, and in stores of before there was one.
-	floor wal.Segment
+	floor     wal.Segment
+	snapshots []snapshot // each of them unsealed
 }
 
 const (
-	stateOpen  = 1
-	stateClean = 2
+	stateOpen     = 1
+	stateClean    = 2
+	withSnapshots = 2 // is added to either
 )
 
 func (s tableState) encode() []byte {
+	var w codec.Writer
+	kind := uint8(stateOpen)
 	if s.clean {
-		return append([]byte{stateClean}, s.seal...)
+		kind = stateClean
 	}
-	w := codec.Writer{B: []byte{stateOpen}}
+	if len(s.snapshots) > 0 {
+		w.U8(kind + withSnapshots)
+		putSnapshots(&w, s.snapshots)
+	} else {
+		w.U8(kind)
+	}
+	if s.clean {
+		w.Raw(s.seal)
+		return w.B
+	}
 	if !s.floor.FileID.IsZero() {
 		w.U64(s.floor.Number)
 		w.Raw(s.floor.FileID[:])
@@ -52,7 +68,18 @@ func (s tableState) encode() []byte {
 
 func decodeState(b []byte) (s tableState, err error) {
 	r := codec.NewReader(b)
-	switch kind := r.U8(); {
+	kind := r.U8()
+	if kind == stateOpen+withSnapshots || kind == stateClean+withSnapshots {
+		kind -= withSnapshots
+		s.snapshots = readSnapshots(r, maxLockedSnapshots)
+		for i := range s.snapshots {
+			s.snapshots[i].unsealed = true
+		}
+		if len(s.snapshots) == 0 {
+			kind = 0 // there is one encoding of each
+		}
+	}
+	switch {
 	case kind == stateOpen && r.Len() == 0:
 		return s, nil
 	case kind == stateOpen:
@@ -63,7 +90,8 @@ func decodeState(b []byte) (s tableState, err error) {
 			return s, nil
 		}
 	case kind == stateClean && r.Len() > 0:
-		return tableState{clean: true, seal: r.Rest()}, nil
+		s.clean, s.seal = true, r.Rest()
+		return s, nil
 	}
 	return tableState{}, corrupt.New(corrupt.ErrFormat, "", -1, "a table state of %d bytes", len(b))
 }
@@ -283,11 +311,29 @@ func (j *journal) state(id keyring.ID) (s tableState, ok bool) {
 // errTurn says that a journal is long enough.
 var errTurn = errors.New("the journal is full")
 
-// record makes a table's state durable. A journal that failed, or is long, is
-// replaced by a new one; if that fails, the table does not open.
+// record makes a table's state durable; its snapshots stay. A journal that failed, or
+// is long, is replaced by a new one; if that fails, the table does not open.
 func (j *journal) record(ctx context.Context, id keyring.ID, s tableState) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	s.snapshots = j.states[id].snapshots
+	return j.write(ctx, id, s)
+}
+
+// editSnapshots changes the snapshots in a table's state, durably.
+func (j *journal) editSnapshots(ctx context.Context, id keyring.ID, edit func([]snapshot) []snapshot) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s, ok := j.states[id]
+	if !ok {
+		return corrupt.New(corrupt.ErrMissing, keyringDir, -1, "table %s has no state", id)
+	}
+	s.snapshots = edit(slices.Clone(s.snapshots))
+	return j.write(ctx, id, s)
+}
+
+// write is record with mu held, and with the snapshots of s.
+func (j *journal) write(ctx context.Context, id keyring.ID, s tableState) error {
 	if j.w == nil {
 		return ErrReadOnly
 	}

@@ -41,6 +41,9 @@ type overlayRef struct {
 type snapshot struct {
 	SnapshotInfo
 	seal []byte // of sealfs
+	// unsealed: it was made without the table's key, and is recorded in the table's
+	// state, not here.
+	unsealed bool
 }
 
 const (
@@ -64,15 +67,7 @@ func (m *metadata) encode() []byte {
 		flags |= flagLocked
 	}
 	w.U8(flags)
-	w.U32(uint32(len(m.snapshots)))
-	for _, s := range m.snapshots {
-		w.Raw(s.ID[:])
-		w.Str(s.Name)
-		w.U64(uint64(s.CreatedAt.UnixNano()))
-		w.U64(uint64(s.Files))
-		w.U64(uint64(s.Bytes))
-		w.Bytes(s.seal)
-	}
+	putSnapshots(&w, slices.DeleteFunc(slices.Clone(m.snapshots), func(s snapshot) bool { return s.unsealed }))
 	w.Raw(m.overlay.id[:])
 	w.Raw(m.overlay.digest[:])
 	var begun int64
@@ -97,16 +92,7 @@ func decodeMetadata(b []byte) (*metadata, error) {
 	m := &metadata{createdAt: time.Unix(0, int64(r.U64())).UTC(), separateFrom: int(r.U64())}
 	flags := r.U8()
 	m.noCompression, m.locked = flags&flagNoCompression != 0, flags&flagLocked != 0
-	for range r.Count(maxSnapshots, minSnapshotEncoded) {
-		var s snapshot
-		r.Fill(s.ID[:])
-		s.Name = r.Str(MaxNameLen)
-		s.CreatedAt = time.Unix(0, int64(r.U64())).UTC()
-		s.Files = int(r.U64())
-		s.Bytes = int64(r.U64())
-		s.seal = slices.Clone(r.Bytes(1 << 20))
-		m.snapshots = append(m.snapshots, s)
-	}
+	m.snapshots = readSnapshots(r, maxSnapshots)
 	if version >= 2 {
 		r.Fill(m.overlay.id[:])
 		r.Fill(m.overlay.digest[:])

@@ -185,7 +185,7 @@ func (t *Table) readMetadata(keys *keyring.TableKeys) (*metadata, error) {
 	if err != nil {
 		return nil, t.keyError(err)
 	}
-	return decodeMetadata(b)
+	return t.decode(b)
 }
 
 // editMetadata changes the metadata with keys in hand, and calls done, if not nil,

@@ -37,7 +37,12 @@ func (t *Table) snapshotDir(id keyring.ID) string {
 // The snapshot exists once its name is recorded, which is the last step: if we
 // crash before, the next open removes its directory.
 //
-// Errors: ErrInvalidName, ErrSnapshotExists, ErrReadOnly.
+// A table whose key is not to be had, or that is locked, has snapshots too, if it was
+// closed cleanly, as a table is that locks: they are links and copies of its files and
+// need no key. Whether the table has a snapshot of that name is not known then; if it
+// has, the new one's name gets its id behind it.
+//
+// Errors: ErrInvalidName, ErrSnapshotExists, ErrReadOnly, ErrKeyInaccessible.
 func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error) {
 	if err := checkSnapshotName(name); err != nil {
 		return SnapshotInfo{}, err
@@ -46,7 +51,7 @@ func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error)
 	defer t.store.ringMu.Unlock()
 	keys, m, err := t.openMetadata(ctx)
 	if err != nil {
-		return SnapshotInfo{}, err
+		return t.snapshotLocked(ctx, name, err)
 	}
 	defer keys.Wipe()
 	if _, ok := m.find(name); ok {
@@ -61,7 +66,7 @@ func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error)
 	// would remove the directory.
 	i, err := t.useForWriting()
 	if err != nil {
-		return SnapshotInfo{}, err
+		return t.snapshotLocked(ctx, name, err)
 	}
 	defer i.leave()
 	if err := t.makeSnapshot(i, dir, &s); err != nil {
@@ -132,12 +137,21 @@ func (t *Table) openMetadata(ctx context.Context) (*keyring.TableKeys, *metadata
 	if err != nil {
 		return nil, nil, t.unanswered(ctx, err)
 	}
-	m, err := decodeMetadata(keys.Metadata())
+	m, err := t.decode(keys.Metadata())
 	if err != nil {
 		keys.Wipe()
 		return nil, nil, err
 	}
 	return keys, m, nil
+}
+
+// decode reads the table's metadata, with the snapshots that are not in it.
+func (t *Table) decode(b []byte) (*metadata, error) {
+	m, err := decodeMetadata(b)
+	if err == nil {
+		t.withLocked(m)
+	}
+	return m, err
 }
 
 func (t *Table) metadata(ctx context.Context) (*metadata, error) {
@@ -253,8 +267,14 @@ func (t *Table) DropSnapshot(ctx context.Context, name string) error {
 	if !t.closeIdleSnapshot(id) {
 		return fmt.Errorf("%w: views of snapshot %s are open", ErrInUse, clip(name))
 	}
-	m.snapshots = slices.DeleteFunc(m.snapshots, func(s snapshot) bool { return s.ID == id })
-	if err := t.store.ring.SetMetadata(ctx, keys, m.encode()); err != nil {
+	this := func(s snapshot) bool { return s.ID == id }
+	if s.unsealed {
+		err = t.store.journal.editSnapshots(ctx, t.id, func(list []snapshot) []snapshot { return slices.DeleteFunc(list, this) })
+	} else {
+		m.snapshots = slices.DeleteFunc(m.snapshots, this)
+		err = t.store.ring.SetMetadata(ctx, keys, m.encode())
+	}
+	if err != nil {
 		return err
 	}
 	return t.store.fs.RemoveAll(t.snapshotDir(id))

@@ -286,7 +286,7 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 			keys.Wipe()
 		}
 	}()
-	m, err := decodeMetadata(keys.Metadata())
+	m, err := t.decode(keys.Metadata())
 	if err != nil {
 		return err
 	}

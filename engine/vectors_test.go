@@ -38,6 +38,11 @@ func TestStateVectors(t *testing.T) {
 			floor = wal.Segment{Number: m.Number, FileID: keyring.ID(m.FileID), Frames: m.Frames}
 		}
 		require.Equal(t, floor, s.floor, v.Name)
+		require.Len(t, s.snapshots, len(v.Out.Snapshots), v.Name)
+		for i, want := range v.Out.Snapshots {
+			require.Equal(t, string(want.Name), s.snapshots[i].Name, v.Name)
+			require.Equal(t, string(want.Record), string(s.snapshots[i].seal), v.Name)
+		}
 		if s.clean {
 			_, err := sealfs.DecodeSeal(s.seal)
 			require.NoError(t, err, v.Name)

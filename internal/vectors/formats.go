@@ -334,6 +334,8 @@ type TableStateOut struct {
 	Clean    bool     `json:"clean"`
 	Manifest *Segment `json:"manifest,omitempty"` // in force when it was opened
 	Record   Hex      `json:"record,omitempty"`   // of the clean close
+	// Snapshots were made while the table was locked.
+	Snapshots []Snapshot `json:"snapshots,omitempty"`
 }
 
 // TableMetadataIn is the metadata of a table, opened.

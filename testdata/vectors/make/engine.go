@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"strings"
@@ -193,7 +194,17 @@ func tableStates(s *set) {
 	}
 	bad("nothing", "A state has a kind.", nil)
 	bad("kind-0", "There is no state 0.", []byte{0})
-	bad("kind-3", "There is no state 3.", cat(uint8(3), record))
+	bad("kind-5", "There is no state 5.", cat(uint8(5), record))
+	snapshot := vectors.Snapshot{ID: id("locked snapshot"), Name: vectors.Text("locked"), CreatedAt: createdAt, Files: 5, Bytes: 1 << 20, Record: record}
+	list := cat(uint32(1), encodeSnapshot(snapshot))
+	snapshots := []vectors.Snapshot{snapshot}
+	valid("open-snapshots", "3 is as 1, with snapshots that were made while the table was locked.", cat(uint8(3), list), vectors.TableStateOut{Snapshots: snapshots})
+	valid("open-manifest-snapshots", "The MANIFEST that was in force follows the snapshots.", cat(uint8(3), list, segment(m)), vectors.TableStateOut{Manifest: &m, Snapshots: snapshots})
+	valid("clean-snapshots", "4 is as 2, with such snapshots.", cat(uint8(4), list, record), vectors.TableStateOut{Clean: true, Record: record, Snapshots: snapshots})
+	bad("no-snapshots", "3 and 4 have a snapshot at least.", cat(uint8(4), uint32(0), record))
+	bad("snapshots-more", "There are no more than 64 of them.", cat(uint8(4), uint32(65), bytes.Repeat(encodeSnapshot(snapshot), 65), record))
+	bad("snapshots-cut", "A snapshot is whole.", cat(uint8(3), list[:len(list)-1]))
+	bad("snapshots-empty", "A clean close has a record behind its snapshots.", cat(uint8(4), list))
 	bad("open-short", "The MANIFEST that was in force is whole.", cat(uint8(1), segment(m)[:31]))
 	bad("open-long", "Nothing follows the MANIFEST that was in force.", cat(uint8(1), segment(m), uint8(0)))
 	bad("clean-empty", "A clean close has a record.", []byte{2})
@@ -209,9 +220,13 @@ func encodeMetadata(m vectors.TableMetadataOut) []byte {
 	}
 	b := cat(uint8(2), uint64(m.CreatedAt), uint64(m.SeparateFrom), flags, uint32(len(m.Snapshots)))
 	for _, s := range m.Snapshots {
-		b = cat(b, []byte(s.ID), prefixed(s.Name), uint64(s.CreatedAt), uint64(s.Files), uint64(s.Bytes), prefixed(s.Record))
+		b = cat(b, encodeSnapshot(s))
 	}
 	return cat(b, []byte(m.OverlayID), []byte(m.OverlayDigest), uint64(m.Reencrypting), uint64(m.KeyAge), uint64(m.DataAge))
+}
+
+func encodeSnapshot(s vectors.Snapshot) []byte {
+	return cat([]byte(s.ID), prefixed(s.Name), uint64(s.CreatedAt), uint64(s.Files), uint64(s.Bytes), prefixed(s.Record))
 }
 
 // behindSnapshots is what version 2 has that version 1 has not, in bytes.
