@@ -396,21 +396,25 @@ func (fs *FS) List(path string) ([]string, error) {
 // Pebble needs the one and only looks at the other.
 func (fs *FS) Stat(name string) (vfs.FileInfo, error) {
 	d, fn := fs.split(name)
-	if fn.class == classTable {
-		if _, err := fs.regular(name); err != nil {
-			return nil, err
-		}
+	if fn.class != classTable {
+		return fs.cfg.Base.Stat(name)
 	}
-	fi, err := fs.cfg.Base.Stat(name)
-	if err != nil || fn.class != classTable {
-		return fi, err
+	fi, err := fs.regular(name) // the one question: opening a table asks for each of its files
+	if err != nil {
+		return nil, err
 	}
 	size, err := fs.tableSize(d, name, fn, fi.Size())
 	if err != nil {
 		return nil, err
 	}
-	return sized{fi, size}, nil
+	return sized{anywhere{fi}, size}, nil
 }
+
+// anywhere is a FileInfo that does not tell its device: Pebble asks for those of logs
+// alone.
+type anywhere struct{ os.FileInfo }
+
+func (anywhere) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
 
 // sized is a FileInfo with the plaintext size.
 type sized struct {

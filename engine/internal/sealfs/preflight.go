@@ -114,12 +114,16 @@ func (p *preflight) list() error {
 	}
 	p.markers = make(map[string]marker)
 	p.manifestNames = make(map[uint64]string)
+	plain := p.fs.regularTables(p.path)
 	for _, n := range names {
 		if fault := checkName(n); fault != "" {
 			return p.fault(corrupt.ErrForeign, n, "%s", fault)
 		}
 		fn := p.fs.parse(n)
 		if fn.class == classUnknown {
+			continue
+		}
+		if plain[n] {
 			continue
 		}
 		// Needed or not: Pebble removes what it does not need, and a directory
@@ -166,6 +170,26 @@ func (p *preflight) list() error {
 		return p.fault(corrupt.ErrVersion, "marker."+markerFormat, "format %s, this build knows %d", f.value, most)
 	}
 	return nil
+}
+
+// regularTables are the tables of a directory that its entries call regular files:
+// there are thousands, and a look at each would take as long as all else. What the
+// entries do not tell is looked at.
+func (fs *FS) regularTables(path string) map[string]bool {
+	if !fs.os {
+		return nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil
+	}
+	plain := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		if e.Type().IsRegular() && fs.parse(e.Name()).class == classTable {
+			plain[e.Name()] = true
+		}
+	}
+	return plain
 }
 
 // compare holds the listing against the seal; contents follow as they are
