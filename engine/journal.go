@@ -75,7 +75,7 @@ func decodeState(b []byte) (s tableState, err error) {
 		for i := range s.snapshots {
 			s.snapshots[i].unsealed = true
 		}
-		if len(s.snapshots) == 0 {
+		if len(s.snapshots) == 0 || r.Err() != nil {
 			kind = 0 // there is one encoding of each
 		}
 	}
