@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cofredb/cofre/engine/internal/sealfs"
 	"github.com/cofredb/cofre/internal/codec"
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
@@ -19,6 +20,10 @@ import (
 //	overlay: id (16), zeros if there is none; SHA-256 of its file (32)
 //	re-encryption that is under way: begun at (8), zero if none is
 //	schedule: maximum age of the table key (8), of data (8); zero if none
+//	from version 3 on:
+//	name of the table
+//	origins: count (4) × { store id (16) table id (16) }
+//	repositories: count (4) × { id (16) location noted (8) versions: count (4) × (4) }
 type metadata struct {
 	createdAt     time.Time
 	separateFrom  int
@@ -28,6 +33,11 @@ type metadata struct {
 	overlay       overlayRef
 	reencrypting  time.Time // zero unless a job is under way
 	schedule      Schedule
+	name          string // of the table; empty in metadata of before version 3
+	// origins are the tables that files of this one may come from, since it was
+	// restored from their backups.
+	origins      []sealfs.Origin
+	repositories []BackupNote // that have backups of the table
 }
 
 // An overlayRef names the overlay of a table's data keys.
@@ -47,7 +57,9 @@ type snapshot struct {
 }
 
 const (
-	metadataVersion    = 2
+	metadataVersion    = 3
+	maxOrigins         = 256
+	maxRepositories    = 64
 	flagNoCompression  = 1
 	flagLocked         = 2
 	maxSnapshots       = 1024 // with their seals, half of what an entry may hold
@@ -77,6 +89,13 @@ func (m *metadata) encode() []byte {
 	w.U64(uint64(begun))
 	w.U64(uint64(m.schedule.KeyAge))
 	w.U64(uint64(m.schedule.DataAge))
+	w.Str(m.name)
+	w.U32(uint32(len(m.origins)))
+	for _, o := range m.origins {
+		w.Raw(o.Store[:])
+		w.Raw(o.Table[:])
+	}
+	putRepositories(&w, m.repositories)
 	return w.B
 }
 
@@ -100,6 +119,16 @@ func decodeMetadata(b []byte) (*metadata, error) {
 			m.reencrypting = time.Unix(0, int64(at)).UTC()
 		}
 		m.schedule.KeyAge, m.schedule.DataAge = time.Duration(r.U64()), time.Duration(r.U64())
+	}
+	if version >= 3 {
+		m.name = r.Str(MaxNameLen)
+		for range r.Count(maxOrigins, 32) {
+			var o sealfs.Origin
+			r.Fill(o.Store[:])
+			r.Fill(o.Table[:])
+			m.origins = append(m.origins, o)
+		}
+		m.repositories = readRepositories(r)
 	}
 	if err := r.Done(); err != nil {
 		return nil, bad(err.Error())

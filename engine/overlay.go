@@ -146,7 +146,7 @@ func (t *Table) fileKeys(ctx context.Context, i *instance, keys *keyring.TableKe
 		if err != nil {
 			return nil, corrupt.New(corrupt.ErrFormat, keyringDir, -1, "snapshot %s: %v", s.ID, err)
 		}
-		_, fs := t.newFS(keys, nil)
+		_, fs := t.newFS(keys, m, nil)
 		dir := t.snapshotDir(s.ID)
 		err = fs.Preflight(dir, seal, true)
 		if err == nil {

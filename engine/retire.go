@@ -19,7 +19,7 @@ var ErrVersionNeeded = errors.New("the key version is needed")
 type NeededError struct {
 	Table   string
 	Version uint32
-	By      []string // files, and snapshots with a count of theirs
+	By      []string // files, snapshots with a count of theirs, and repositories of backups
 }
 
 func (e *NeededError) Error() string {
@@ -32,12 +32,12 @@ func (e *NeededError) Unwrap() error { return ErrVersionNeeded }
 // RetireKey destroys an older version of the table's key: its wrap goes from the
 // keyring. Data keys that it wraps, of live files and of snapshots, are wrapped by
 // the newest version first, so that nothing of this store needs it; data is not
-// touched. It is refused with *NeededError while a file is being made under it.
+// touched. It is refused with *NeededError while a file is being made under it, and
+// where a repository has backups that need it (NoteBackups).
 //
 // What stays: who has an older copy of the keyring and a root key that lives then
 // has the version; with it the data keys that it has wrapped, and what they seal.
-// Only Reencrypt takes the live data from him. Backups are copies of their own,
-// and carry what they need.
+// Only Reencrypt takes the live data from him.
 //
 // It is durable when it returns; if we crash before, the version is there or not,
 // and the table opens. Errors: *NeededError, keyring.ErrVersionCurrent,
@@ -67,7 +67,8 @@ func (t *Table) retireKey(ctx context.Context, version uint32) error {
 		if err != nil {
 			return err
 		}
-		if by := neededBy(i.keys.Overlay(), files, version); len(by) > 0 {
+		by := append(neededBy(i.keys.Overlay(), files, version), m.neededByBackups(version)...)
+		if len(by) > 0 {
 			return &NeededError{Table: t.name, Version: version, By: by}
 		}
 		if err := t.lockAfterRing(ctx); err != nil {

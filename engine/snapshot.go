@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/cofredb/cofre/engine/internal/sealfs"
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
@@ -87,26 +85,12 @@ func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error)
 
 func (t *Table) makeSnapshot(i *instance, dir string, s *snapshot) error {
 	defer i.fs.Drop(dir)
-	fs := t.store.fs
-	parent := fs.PathDir(dir)
-	if err := t.store.checkDir(parent); err != nil {
-		return err
-	}
-	if err := t.store.mkdir(parent); err != nil {
-		return err
-	}
-	if err := i.result(i.db.Checkpoint(dir, pebble.WithFlushedWAL())); err != nil {
-		return err
-	}
-	seal, err := i.fs.Seal(dir) // syncs the directory
+	seal, err := t.checkpoint(i, dir)
 	if err != nil {
 		return err
 	}
-	if err := syncDir(fs, parent); err != nil {
-		return err
-	}
 	s.seal = seal.Encode()
-	walk(fs, dir, func(_ string, size int64) { s.Files++; s.Bytes += size })
+	walk(t.store.fs, dir, func(_ string, size int64) { s.Files++; s.Bytes += size })
 	return nil
 }
 
@@ -222,7 +206,7 @@ func (t *Table) openSnapshot(keys *keyring.TableKeys, m *metadata, s *snapshot) 
 	if err := t.loadOverlay(keys, m); err != nil {
 		return nil, err
 	}
-	i := t.newInstance(keys, t.snapshotDir(s.ID), true)
+	i := t.newInstance(keys, m, t.snapshotDir(s.ID), true)
 	if err := i.fs.Preflight(i.dir, seal, true); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, corrupt.New(corrupt.ErrMissing, t.store.rel(i.dir), -1, "the snapshot's directory is not there")
@@ -311,7 +295,7 @@ func (t *Table) removeUnlisted(m *metadata) error {
 		return err
 	}
 	for _, id := range ids {
-		if !m.has(id) {
+		if _, held := t.holds.Load(id); !held && !m.has(id) {
 			t.store.removeLeft(t.store.fs.PathJoin(t.dir, snapshotsDir, id))
 		}
 	}

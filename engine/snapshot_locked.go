@@ -29,12 +29,11 @@ func (t *Table) snapshotLocked(ctx context.Context, name string, why error) (Sna
 		return SnapshotInfo{}, why // it is closing still, or somebody asks for the key
 	}
 	defer t.mu.Unlock()
-	st, ok := t.store.journal.state(t.id)
+	st, err := t.closedCleanly(why)
+	if err != nil {
+		return SnapshotInfo{}, err
+	}
 	switch {
-	case t.dropped:
-		return SnapshotInfo{}, fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
-	case t.inst.Load() != nil || !ok || !st.clean:
-		return SnapshotInfo{}, fmt.Errorf("a snapshot without the key is of a table that was closed cleanly: %w", why)
 	case slices.ContainsFunc(st.snapshots, func(s snapshot) bool { return s.Name == name }):
 		return SnapshotInfo{}, fmt.Errorf("%w: %s of %s", ErrSnapshotExists, name, t.name)
 	case len(st.snapshots) >= maxLockedSnapshots:
@@ -45,8 +44,8 @@ func (t *Table) snapshotLocked(ctx context.Context, name string, why error) (Sna
 		seal:         st.seal, unsealed: true,
 	}
 	dir := t.snapshotDir(s.ID)
-	err := t.linkLocked(dir, &s)
-	if err == nil {
+	if err = t.linkLocked(dir); err == nil {
+		walk(t.store.fs, dir, func(_ string, size int64) { s.Files++; s.Bytes += size })
 		// The snapshot exists from here on.
 		err = t.store.journal.editSnapshots(ctx, t.id, func(list []snapshot) []snapshot { return append(list, s) })
 	}
@@ -59,8 +58,21 @@ func (t *Table) snapshotLocked(ctx context.Context, name string, why error) (Sna
 // maxLockedSnapshots bounds them with their seals well below what a state may have.
 const maxLockedSnapshots = 64
 
-// linkLocked fills a snapshot's directory with the files of the closed table, durably.
-func (t *Table) linkLocked(dir string, s *snapshot) error {
+// closedCleanly is how the table was left, where that was a clean close and it is not
+// open; mu is held. why says why its key is not to be had.
+func (t *Table) closedCleanly(why error) (tableState, error) {
+	st, ok := t.store.journal.state(t.id)
+	switch {
+	case t.dropped:
+		return st, fmt.Errorf("%w: %s", ErrTableNotFound, t.name)
+	case t.inst.Load() != nil || !ok || !st.clean:
+		return st, fmt.Errorf("without its key only a table that was closed cleanly can be copied: %w", why)
+	}
+	return st, nil
+}
+
+// linkLocked fills a directory with the files of the closed table, durably.
+func (t *Table) linkLocked(dir string) error {
 	fs := t.store.fs
 	parent := fs.PathDir(dir)
 	if err := t.store.checkDir(parent); err != nil {
@@ -92,8 +104,6 @@ func (t *Table) linkLocked(dir string, s *snapshot) error {
 		if err != nil {
 			return err
 		}
-		s.Files++
-		s.Bytes += fi.Size()
 	}
 	return errors.Join(syncDir(fs, dir), syncDir(fs, parent))
 }

@@ -460,7 +460,7 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 			}
 		}
 	}
-	m := metadata{createdAt: time.Now().UTC(), separateFrom: opts.SeparateValuesFrom, noCompression: opts.NoCompression}
+	m := metadata{name: name, createdAt: time.Now().UTC(), separateFrom: opts.SeparateValuesFrom, noCompression: opts.NoCompression}
 	// Key first: if we crash from here on, the next open finds the table in
 	// the state "creating" and removes it.
 	keys, err := s.ring.CreateTable(ctx, name, root, m.encode())

@@ -52,6 +52,7 @@ type Table struct {
 	making     atomic.Pointer[keyring.ID] // the overlay that is being made
 	scheduling atomic.Bool
 	looked     time.Time // when its data's age was last looked at; whoever set scheduling has it
+	holds      sync.Map  // directories of those that are held, to their *Held
 	// overdue is why what the schedule asks for could not be done; nil if it was.
 	overdue atomic.Pointer[string]
 
@@ -243,23 +244,23 @@ func (s *Store) isClosed() bool {
 
 // newFS makes the file systems of an instance, innermost last: hole, sealing,
 // waiting for space.
-func (t *Table) newFS(keys *keyring.TableKeys, onTrip func(error)) (*hole.FS, *sealfs.FS) {
+func (t *Table) newFS(keys *keyring.TableKeys, m *metadata, onTrip func(error)) (*hole.FS, *sealfs.FS) {
 	sealed := sealfs.New(sealfs.Config{
 		Base: t.store.fs, StoreID: t.store.ID(), TableID: t.id, Incarnation: keys.Incarnation(),
-		Keys: keys, UnitSize: t.store.opts.UnitSize, MaxFormat: uint64(pebbleFormat), Suite: t.store.opts.suite,
+		Keys: keys, Origins: m.origins, UnitSize: t.store.opts.UnitSize, MaxFormat: uint64(pebbleFormat), Suite: t.store.opts.suite,
 		Logger: t.store.log, Rel: t.store.rel,
 	})
 	return hole.New(sealed, onTrip), sealed
 }
 
-func (t *Table) newInstance(keys *keyring.TableKeys, dir string, readOnly bool) *instance {
+func (t *Table) newInstance(keys *keyring.TableKeys, m *metadata, dir string, readOnly bool) *instance {
 	i := &instance{
 		table: t, keys: keys, dir: dir, readOnly: readOnly,
 		drained: make(chan struct{}), views: make(map[*View]struct{}),
 	}
 	i.life, i.endLife = context.WithCancel(context.Background())
 	// Writers that wait for compactions wait in vain once there are none.
-	i.hole, i.fs = t.newFS(keys, func(error) { i.stall.release() })
+	i.hole, i.fs = t.newFS(keys, m, func(error) { i.stall.release() })
 	return i
 }
 
@@ -296,7 +297,7 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 	if err := t.loadOverlay(keys, m); err != nil {
 		return err
 	}
-	i := t.newInstance(keys, t.dir, readOnly)
+	i := t.newInstance(keys, m, t.dir, readOnly)
 	i.fs.NotBefore(m.reencrypting)
 	seal, err := t.lastState(i.fs)
 	if err != nil {
@@ -396,7 +397,7 @@ func (t *Table) create(ctx context.Context, keys *keyring.TableKeys) error {
 	if err := t.store.journal.record(ctx, t.id, tableState{}); err != nil {
 		return err
 	}
-	i := t.newInstance(keys, t.dir, false)
+	i := t.newInstance(keys, m, t.dir, false)
 	o := t.store.pebbleOptions(m)
 	o.ErrorIfNotExists = false
 	o.ErrorIfExists = true

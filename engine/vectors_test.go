@@ -73,6 +73,19 @@ func TestMetadataVectors(t *testing.T) {
 		require.Equal(t, v.Out.CreatedAt, m.createdAt.UnixNano(), v.Name)
 		require.EqualValues(t, v.Out.SeparateFrom, m.separateFrom, v.Name)
 		require.Equal(t, v.Out.NotCompressed, m.noCompression, v.Name)
+		require.Equal(t, string(v.Out.Table), m.name, v.Name)
+		require.Len(t, m.origins, len(v.Out.Origins), v.Name)
+		for i, want := range v.Out.Origins {
+			require.Equal(t, sealfs.Origin{Store: keyring.ID(want.StoreID), Table: keyring.ID(want.TableID)}, m.origins[i], v.Name)
+		}
+		require.Len(t, m.repositories, len(v.Out.Repositories), v.Name)
+		for i, want := range v.Out.Repositories {
+			got := m.repositories[i]
+			require.Equal(t, keyring.ID(want.ID), got.Repository, v.Name)
+			require.Equal(t, string(want.Location), got.Location, v.Name)
+			require.Equal(t, want.At, got.At.UnixNano(), v.Name)
+			require.Equal(t, want.Versions, got.Versions, v.Name)
+		}
 		require.Len(t, m.snapshots, len(v.Out.Snapshots), v.Name)
 		for i, want := range v.Out.Snapshots {
 			got := m.snapshots[i]

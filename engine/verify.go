@@ -156,7 +156,7 @@ func (v *verifier) table(ctx context.Context, t *Table) {
 		return
 	}
 	v.overlays(t, m)
-	h, fs := t.newFS(keys, nil)
+	h, fs := t.newFS(keys, m, nil)
 	seal, err := t.lastState(fs)
 	if err != nil {
 		v.fault(t.dir, err)
@@ -168,7 +168,7 @@ func (v *verifier) table(ctx context.Context, t *Table) {
 			v.fault(t.snapshotDir(s.ID), err)
 			continue
 		}
-		h, fs := t.newFS(keys, nil)
+		h, fs := t.newFS(keys, m, nil)
 		v.directory(ctx, t, keys, m, t.snapshotDir(s.ID), seal, h, fs)
 	}
 	ids, err := t.snapshotDirs()

@@ -18,6 +18,7 @@ const (
 	labelDataKey    = "cofre/v1/data-key"    // wraps a data key; context: file id
 	labelOlderKey   = "cofre/v1/older-key"   // wraps an older version; context: its number
 	labelOverlay    = "cofre/v1/overlay"     // seals a data-key overlay; context: salt
+	labelRecord     = "cofre/v1/record"      // seals a record outside the store; context: salt
 	labelMetadata   = "cofre/v1/metadata"    // seals metadata; context: salt
 	labelEntryMAC   = "cofre/v1/entry-mac"   // authenticates a key's entry
 	labelList       = "cofre/v1/list"        // seals the list of tables; context: salt

@@ -355,6 +355,24 @@ type TableMetadataOut struct {
 	Reencrypting  int64      `json:"reencrypting,string"`
 	KeyAge        int64      `json:"key_age,string"`
 	DataAge       int64      `json:"data_age,string"`
+
+	Table        Text         `json:"table"`
+	Origins      []Origin     `json:"origins"`
+	Repositories []Repository `json:"repositories"`
+}
+
+// An Origin is a table whose files a restored one may have.
+type Origin struct {
+	StoreID Hex `json:"store_id"`
+	TableID Hex `json:"table_id"`
+}
+
+// A Repository has backups of the table.
+type Repository struct {
+	ID       Hex      `json:"id"`
+	Location Text     `json:"location"`
+	At       int64    `json:"at,string"`
+	Versions []uint32 `json:"versions"`
 }
 
 // A Snapshot is a snapshot that exists.

@@ -33,6 +33,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,13 +55,19 @@ type Config struct {
 	TableID     keyring.ID
 	Incarnation keyring.ID // of files made from now on
 	Keys        keyring.DataKeys
-	UnitSize    uint32     // of new tables; 0 is sstable.DefaultUnitSize
-	Suite       aead.Suite // nil outside tests
-	MaxFormat   uint64     // the highest of Pebble's format versions that may be found; 0 is any
-	Logger      *slog.Logger
+	// Origins are the tables whose sorted files may lie here: this one was restored
+	// from theirs, and its own key wraps the data keys.
+	Origins   []Origin
+	UnitSize  uint32     // of new tables; 0 is sstable.DefaultUnitSize
+	Suite     aead.Suite // nil outside tests
+	MaxFormat uint64     // the highest of Pebble's format versions that may be found; 0 is any
+	Logger    *slog.Logger
 	// Rel turns a path into the one that errors show. nil: as it is.
 	Rel func(path string) string
 }
+
+// An Origin is a table that a file was made for.
+type Origin struct{ Store, Table keyring.ID }
 
 // FS seals the files of one table: those of its directory and of its
 // snapshots' directories. It is safe for concurrent use.
@@ -244,10 +251,13 @@ func (fs *FS) checkIdentity(id *keyring.Identity, fn fileName) error {
 	foreign := func(off int64, format string, args ...any) error {
 		return corrupt.New(corrupt.ErrForeign, "", off, format, args...)
 	}
+	// That a file is of an origin makes it none of ours yet: our own key must wrap its
+	// data key, and the file map name it.
+	adopted := fn.class == classTable && slices.Contains(fs.cfg.Origins, Origin{id.StoreID, id.TableID})
 	switch {
-	case id.StoreID != fs.cfg.StoreID:
+	case id.StoreID != fs.cfg.StoreID && !adopted:
 		return foreign(16, "belongs to store %s", id.StoreID)
-	case id.TableID != fs.cfg.TableID:
+	case id.TableID != fs.cfg.TableID && !adopted:
 		return foreign(32, "belongs to table %s", id.TableID)
 	case id.Kind != fn.kind:
 		return foreign(10, "is a %s, its name says %s", id.Kind, fn.kind)

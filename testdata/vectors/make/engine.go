@@ -218,11 +218,28 @@ func encodeMetadata(m vectors.TableMetadataOut) []byte {
 	if m.Locked {
 		flags |= 2
 	}
-	b := cat(uint8(2), uint64(m.CreatedAt), uint64(m.SeparateFrom), flags, uint32(len(m.Snapshots)))
+	b := cat(uint8(3), uint64(m.CreatedAt), uint64(m.SeparateFrom), flags, uint32(len(m.Snapshots)))
 	for _, s := range m.Snapshots {
 		b = cat(b, encodeSnapshot(s))
 	}
-	return cat(b, []byte(m.OverlayID), []byte(m.OverlayDigest), uint64(m.Reencrypting), uint64(m.KeyAge), uint64(m.DataAge))
+	b = cat(b, []byte(m.OverlayID), []byte(m.OverlayDigest), uint64(m.Reencrypting), uint64(m.KeyAge), uint64(m.DataAge))
+	return cat(b, behindSchedule(m))
+}
+
+// behindSchedule is what version 3 has that version 2 has not.
+func behindSchedule(m vectors.TableMetadataOut) []byte {
+	b := cat(prefixed(m.Table), uint32(len(m.Origins)))
+	for _, o := range m.Origins {
+		b = cat(b, []byte(o.StoreID), []byte(o.TableID))
+	}
+	b = cat(b, uint32(len(m.Repositories)))
+	for _, r := range m.Repositories {
+		b = cat(b, []byte(r.ID), prefixed(r.Location), uint64(r.At), uint32(len(r.Versions)))
+		for _, v := range r.Versions {
+			b = cat(b, v)
+		}
+	}
+	return b
 }
 
 func encodeSnapshot(s vectors.Snapshot) []byte {
@@ -232,10 +249,13 @@ func encodeSnapshot(s vectors.Snapshot) []byte {
 // behindSnapshots is what version 2 has that version 1 has not, in bytes.
 const behindSnapshots = 16 + 32 + 3*8
 
+// shortest is what version 3 has at least that version 2 has not, in bytes.
+const shortest = 3 * 4
+
 func tableMetadata(s *set) {
 	g := s.group("table-metadata", "docs/format.md#table-metadata")
 	snapshot := vectors.Snapshot{ID: id("snapshot"), Name: vectors.Text("daily"), CreatedAt: createdAt, Files: 12, Bytes: 1 << 33, Record: encodeRecord(typicalRecord)}
-	base := vectors.TableMetadataOut{CreatedAt: createdAt, Snapshots: []vectors.Snapshot{}, OverlayID: make([]byte, 16), OverlayDigest: make([]byte, 32)}
+	base := vectors.TableMetadataOut{CreatedAt: createdAt, Snapshots: []vectors.Snapshot{}, OverlayID: make([]byte, 16), OverlayDigest: make([]byte, 32), Origins: []vectors.Origin{}, Repositories: []vectors.Repository{}}
 	with := func(change func(*vectors.TableMetadataOut)) vectors.TableMetadataOut {
 		m := base
 		change(&m)
@@ -269,19 +289,37 @@ func tableMetadata(s *set) {
 	valid("schedule", "Keys and data may have a maximum age, of an hour at least.", with(func(m *vectors.TableMetadataOut) {
 		m.KeyAge, m.DataAge = int64(time.Hour), int64(365*24*time.Hour)
 	}))
+	valid("name", "Metadata has the table's name, which no file in the clear has.", with(func(m *vectors.TableMetadataOut) { m.Table = vectors.Text("clinic.patients") }))
+	valid("origins", "A restored table names those whose files it may have.", with(func(m *vectors.TableMetadataOut) {
+		m.Origins = []vectors.Origin{{StoreID: id("another store"), TableID: id("another table")}, {StoreID: id("store"), TableID: id("third table")}}
+	}))
+	repositories := with(func(m *vectors.TableMetadataOut) {
+		m.Repositories = []vectors.Repository{{ID: id("repository"), Location: vectors.Text("/backups"), At: createdAt + 5, Versions: []uint32{1, 3}}}
+	})
+	valid("repositories", "Repositories have backups that need versions of the table's key.", repositories)
 	b := encodeMetadata(named("daily"))
+	g.valid("version-2", "Version 2 ends behind the schedule.",
+		vectors.TableMetadataIn{Metadata: put(b[:len(b)-shortest], 0, uint8(2))}, named("daily"))
+	older := b[:len(b)-shortest]
 	g.valid("version-1", "Version 1 ends behind the snapshots.",
-		vectors.TableMetadataIn{Metadata: put(b[:len(b)-behindSnapshots], 0, uint8(1))}, named("daily"))
+		vectors.TableMetadataIn{Metadata: put(older[:len(older)-behindSnapshots], 0, uint8(1))}, named("daily"))
 	bad := func(name, rule, class string, b []byte) {
 		g.invalid(name, rule, class, -1, vectors.TableMetadataIn{Metadata: b})
 	}
 	bad("nothing", "There is no version 0, which a missing one reads as.", "ErrVersion", nil)
 	bad("version-0", "There is no version 0.", "ErrVersion", put(b, 0, uint8(0)))
-	bad("version-3", "An unknown version is refused as an unknown version.", "ErrVersion", put(b, 0, uint8(3)))
+	bad("version-4", "An unknown version is refused as an unknown version.", "ErrVersion", put(b, 0, uint8(4)))
+	bad("version-2-more", "Version 2 has nothing behind the schedule.", "ErrFormat", put(b, 0, uint8(2)))
 	bad("version-1-more", "Version 1 has nothing behind the snapshots.", "ErrFormat", put(b, 0, uint8(1)))
-	bad("no-overlay", "From version 2 on the overlay's id is there, or zeros.", "ErrFormat", b[:len(b)-behindSnapshots])
-	bad("age-short", "A maximum age is no less than an hour.", "ErrFormat", put(b, len(b)-8, uint64(time.Hour-1)))
-	bad("age-huge", "A maximum age has 63 bits.", "ErrFormat", put(b, len(b)-16, uint64(1<<63)))
+	bad("no-overlay", "From version 2 on the overlay's id is there, or zeros.", "ErrFormat", older[:len(older)-behindSnapshots])
+	bad("no-name", "From version 3 on a name is there, or none.", "ErrFormat", older)
+	bad("table-name-long", "A table's name has at most 96 bytes.", "ErrFormat", encodeMetadata(with(func(m *vectors.TableMetadataOut) { m.Table = vectors.Text(strings.Repeat("n", 97)) })))
+	bad("origins-huge", "A table has at most 256 origins.", "ErrFormat", encodeMetadata(with(func(m *vectors.TableMetadataOut) {
+		m.Origins = slices.Repeat([]vectors.Origin{{StoreID: id("store"), TableID: id("table")}}, 257)
+	})))
+	bad("versions-huge", "A count is no more than fits into what is left.", "ErrFormat", put(encodeMetadata(repositories), len(encodeMetadata(repositories))-12, uint32(1<<32-1)))
+	bad("age-short", "A maximum age is no less than an hour.", "ErrFormat", put(b, len(b)-shortest-8, uint64(time.Hour-1)))
+	bad("age-huge", "A maximum age has 63 bits.", "ErrFormat", put(b, len(b)-shortest-16, uint64(1<<63)))
 	bad("cut", "Metadata that is cut does not parse.", "ErrFormat", b[:len(b)-1])
 	bad("cut-head", "What stands before the snapshots is whole.", "ErrFormat", b[:21])
 	bad("appended", "No byte is left over.", "ErrFormat", cat(b, uint8(0)))
@@ -290,7 +328,7 @@ func tableMetadata(s *set) {
 	bad("count-huge", "A count is no more than fits into what is left.", "ErrFormat", put(b, 18, uint32(1<<32-1)))
 	bad("count-less", "A count of one too few leaves a snapshot over.", "ErrFormat", put(b, 18, uint32(0)))
 	bad("name-long", "A snapshot's name has at most 96 bytes.", "ErrFormat", encodeMetadata(named(strings.Repeat("n", 97))))
-	bad("record-beyond", "A record's length is within the metadata.", "ErrFormat", put(b, len(b)-behindSnapshots-len(snapshot.Record)-4, uint32(1<<20)))
+	bad("record-beyond", "A record's length is within the metadata.", "ErrFormat", put(b, len(b)-shortest-behindSnapshots-len(snapshot.Record)-4, uint32(1<<20)))
 }
 
 func names(s *set) {
