@@ -35,9 +35,11 @@ func heldStore(t *testing.T) (*Store, *Table, Options, string) {
 	require.NoError(t, err)
 	tab, err := s.CreateTable(t.Context(), "clinic.patients", TableOptions{})
 	require.NoError(t, err)
-	putRows(t, tab, 0, 2000)
+	putRows(t, tab, 0, 1000)
 	require.NoError(t, tab.Flush())
-	putRows(t, tab, 1000, 1500)
+	putRows(t, tab, 1000, 2000)
+	require.NoError(t, tab.Flush())
+	putRows(t, tab, 500, 1500)
 	return s, tab, opts, dir
 }
 

@@ -53,15 +53,18 @@ type Store struct {
 	stop      chan struct{} // ends the janitor
 	janitor   sync.WaitGroup
 
-	life    context.Context // until the store closes
-	endLife context.CancelFunc
-	keepers sync.WaitGroup // of the tables' leases
+	life     context.Context // until the store closes
+	endLife  context.CancelFunc
+	keepers  sync.WaitGroup // of the tables' leases
+	restores sync.WaitGroup // restores that go on; added to with mu held and closed false
 
 	// ringMu serializes what reads, changes and writes the keyring. It guards
-	// unsure too.
+	// unsure and restoring too.
 	ringMu sync.Mutex
 	// unsure are tables whose creation failed so late that it may have happened.
 	unsure map[keyring.ID]error
+	// restoring are tables that are being restored.
+	restoring map[keyring.ID]bool
 
 	rotating chan struct{} // of capacity 1; full during a rotation of the store key
 
@@ -84,7 +87,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{dir: dir, opts: opts, log: opts.Logger, stop: make(chan struct{})}
-	s.tables, s.unsure = make(map[string]*Table), make(map[keyring.ID]error)
+	s.tables, s.unsure, s.restoring = make(map[string]*Table), make(map[keyring.ID]error), make(map[keyring.ID]bool)
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.rotating = make(chan struct{}, 1)
 	s.recordKeys()
@@ -430,35 +433,14 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	if opts.SeparateValuesFrom < 0 {
 		return nil, fmt.Errorf("engine: values cannot be separated from %d bytes on", opts.SeparateValuesFrom)
 	}
-	root := opts.RootKey
-	if root == nil {
-		root = s.opts.RootKey
-	}
-	if !slices.ContainsFunc(s.opts.roots(), func(r keyring.RootKey) bool { return r.URI() == root.URI() }) {
-		return nil, fmt.Errorf("%w: %s is neither Options.RootKey nor among Options.Roots", keyring.ErrRootNotPinned, root.URI())
+	root, err := s.rootForTable(opts.RootKey)
+	if err != nil {
+		return nil, err
 	}
 	s.ringMu.Lock()
 	defer s.ringMu.Unlock()
-	s.mu.Lock()
-	_, taken := s.tables[name]
-	closed := s.closed
-	s.mu.Unlock()
-	switch {
-	case closed:
-		return nil, ErrClosed
-	case taken:
-		return nil, fmt.Errorf("%w: %s", ErrTableExists, name)
-	}
-	// What an earlier call that failed could not remove is in the way.
-	for _, r := range s.ring.Tables() {
-		if r.Name == name && r.State == keyring.TableCreating {
-			if err := s.unsure[r.ID]; err != nil {
-				return nil, fmt.Errorf("only the next open of the store tells whether %s was created: %w", name, err)
-			}
-			if err := s.forget(ctx, r.ID); err != nil {
-				return nil, err
-			}
-		}
+	if err := s.free(ctx, name); err != nil {
+		return nil, err
 	}
 	m := metadata{name: name, createdAt: time.Now().UTC(), separateFrom: opts.SeparateValuesFrom, noCompression: opts.NoCompression}
 	// Key first: if we crash from here on, the next open finds the table in
@@ -489,6 +471,47 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	s.tables[name] = t
 	s.mu.Unlock()
 	return t, nil
+}
+
+// rootForTable is the root key of a new table; nil is the store's.
+func (s *Store) rootForTable(root keyring.RootKey) (keyring.RootKey, error) {
+	if root == nil {
+		root = s.opts.RootKey
+	}
+	if !slices.ContainsFunc(s.opts.roots(), func(r keyring.RootKey) bool { return r.URI() == root.URI() }) {
+		return nil, fmt.Errorf("%w: %s is neither Options.RootKey nor among Options.Roots", keyring.ErrRootNotPinned, root.URI())
+	}
+	return root, nil
+}
+
+// free sees to it that no table has a name; ringMu is held.
+func (s *Store) free(ctx context.Context, name string) error {
+	s.mu.Lock()
+	_, taken := s.tables[name]
+	closed := s.closed
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return ErrClosed
+	case taken:
+		return fmt.Errorf("%w: %s", ErrTableExists, name)
+	}
+	// What an earlier call that failed could not remove is in the way.
+	for _, r := range s.ring.Tables() {
+		if r.Name != name || r.State != keyring.TableCreating {
+			continue
+		}
+		if s.restoring[r.ID] {
+			return fmt.Errorf("%w: %s is being restored", ErrTableExists, name)
+		}
+		if err := s.unsure[r.ID]; err != nil {
+			return fmt.Errorf("only the next open of the store tells whether %s was created: %w", name, err)
+		}
+		if err := s.forget(ctx, r.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DropOptions configure DropTable.
@@ -598,6 +621,7 @@ func (s *Store) close() error {
 	close(s.stop)
 	s.endLife()
 	s.janitor.Wait()
+	s.restores.Wait()
 	ctx := context.Background()
 	s.ringMu.Lock() // waits for a CreateTable that has begun
 	defer s.ringMu.Unlock()

@@ -124,9 +124,20 @@ func (id *Identity) AAD() []byte {
 // EncodeHeader builds the header of a new file.
 func EncodeHeader(id *Identity, key *DataKey, floeHeader [floe.HeaderLen]byte) []byte {
 	w := codec.Writer{B: id.AAD()}
-	w.U32(key.Version)
-	w.Raw(key.Wrapped[:])
+	w.Raw(EncodeWrap(WrappedDataKey{Version: key.Version, Wrapped: key.Wrapped}))
 	w.Raw(floeHeader[:])
+	return w.B
+}
+
+// WrapOffset is where a header has the version of the table key and the wrapped data
+// key. They are not part of the identity.
+const WrapOffset = identityLen
+
+// EncodeWrap encodes them as they stand there.
+func EncodeWrap(k WrappedDataKey) []byte {
+	var w codec.Writer
+	w.U32(k.Version)
+	w.Raw(k.Wrapped[:])
 	return w.B
 }
 

@@ -34,6 +34,7 @@ const (
 	EventOpenStore      = "OpenStore"
 	EventOpenTable      = "OpenTable"
 	EventCreateTable    = "CreateTable"
+	EventRestoreTable   = "RestoreTable"
 	EventDropTable      = "DropTable"
 	EventForgetTable    = "ForgetTable" // one whose creation was not finished
 	EventRotateTableKey = "RotateTableKey"

@@ -1,0 +1,316 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cofredb/cofre/engine/internal/sealfs"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/audit"
+)
+
+// A RestoreSource is what a table is restored from: what a Held was, wherever it has
+// been since.
+type RestoreSource struct {
+	// Stage has the files under their names.
+	Stage *Stage
+	// Keys are those of the table that was held, from its lockbox. They stay the
+	// caller's.
+	Keys *keyring.TableKeys
+	// Seal is Held.Seal. Where it is nil, the table was held without its key: then what
+	// belongs to it is taken from the sealed MANIFEST among the files.
+	Seal []byte
+	// Wraps are the data keys as they were in force, Held.Files' Keys. Where they are
+	// nil, those of the files and of Overlay count.
+	Wraps   []keyring.WrappedDataKey
+	Overlay []byte // Held.Overlay
+	// Compared: each file was compared with a digest that the table's key attests. Else
+	// every byte is opened.
+	Compared bool
+	// Log gives batches of Pebble's, from archived logs, in order. Those that the files
+	// have already are passed over. nil is none.
+	Log iter.Seq2[[]byte, error]
+	// From and To bound the keys that are restored; nil is the table's end.
+	From, To []byte
+}
+
+// RestoreOptions say what a restored table is like.
+type RestoreOptions struct {
+	// RootKey wraps the new table's key; nil is the store's.
+	RootKey keyring.RootKey
+}
+
+// RestoreTable makes a table out of files of another, of this store or of any. The new
+// table has an id, an incarnation and a key of its own, under a root key of its own;
+// schedule and options are those of the table that was held. Sorted files are taken
+// over as they are, with their data keys, which the new table's key wraps: so a
+// restore seals no data again, and what is restored is ciphertext that was attested.
+// Who has a data key of the other table reads the same file in this one, until
+// Table.Reencrypt.
+//
+// The table is there, whole and durable, when the call returns; if it fails, nothing
+// is left of it. The stage is used up, but for failures that come before anything is
+// moved.
+//
+// Errors: ErrInvalidName, ErrTableExists, ErrReadOnly, ErrKeyInaccessible,
+// ErrCorruption, and what Log gives.
+func (s *Store) RestoreTable(ctx context.Context, name string, opts RestoreOptions, src RestoreSource) (*Table, error) {
+	if err := checkTableName(name); err != nil {
+		return nil, err
+	}
+	if s.opts.Mode == ReadOnly {
+		return nil, ErrReadOnly
+	}
+	if src.Stage == nil || src.Stage.store != s || src.Keys == nil {
+		return nil, errors.New("engine: a table is restored from a stage of its store, with keys")
+	}
+	root, err := s.rootForTable(opts.RootKey)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Compare(src.From, src.To) >= 0 && src.To != nil {
+		return nil, fmt.Errorf("engine: no key is from %q on and before %q", src.From, src.To)
+	}
+	r := &restore{store: s, src: src, name: name}
+	if err := r.check(ctx); err != nil {
+		return nil, err
+	}
+	return r.make(ctx, root)
+}
+
+type restore struct {
+	store *Store
+	src   RestoreSource
+	name  string
+	from  *sealfs.FS // of the files as they were
+	meta  *metadata  // of the new table
+}
+
+// check authenticates what is staged, before anything is made.
+func (r *restore) check(ctx context.Context) error {
+	s, keys := r.store, r.src.Keys
+	old, err := decodeMetadata(keys.Metadata())
+	if err != nil {
+		return err
+	}
+	if err := r.useWraps(old); err != nil {
+		return err
+	}
+	r.from = sealfs.New(sealfs.Config{
+		Base: s.fs, StoreID: keys.StoreID(), TableID: keys.ID(), Keys: keys, Origins: old.origins,
+		MaxFormat: uint64(pebbleFormat), Suite: s.opts.suite, Logger: s.log, Rel: s.rel,
+	})
+	var seal *sealfs.Seal
+	if r.src.Seal != nil {
+		if seal, err = sealfs.DecodeSeal(r.src.Seal); err != nil {
+			return corrupt.New(corrupt.ErrFormat, s.rel(r.src.Stage.dir), -1, "%v", err)
+		}
+	}
+	if err := r.from.Preflight(r.src.Stage.dir, seal, true); err != nil {
+		return err
+	}
+	if err := r.from.Complete(r.src.Stage.dir); err != nil {
+		return err
+	}
+	if !r.src.Compared {
+		if err := r.from.VerifyAll(ctx, r.src.Stage.dir); err != nil {
+			return err
+		}
+	}
+	origin := sealfs.Origin{Store: keys.StoreID(), Table: keys.ID()}
+	r.meta = &metadata{
+		name: r.name, createdAt: time.Now().UTC(), schedule: old.schedule,
+		separateFrom: old.separateFrom, noCompression: old.noCompression,
+		origins: append(slices.DeleteFunc(slices.Clone(old.origins), func(o sealfs.Origin) bool { return o == origin }), origin),
+	}
+	if len(r.meta.origins) > maxOrigins {
+		return fmt.Errorf("engine: the table was restored %d times, one from the other's backup: re-encrypt it, and restore a backup made behind that", maxOrigins)
+	}
+	return nil
+}
+
+// useWraps has the keys open the files by the wraps that were in force.
+func (r *restore) useWraps(old *metadata) error {
+	keys := r.src.Keys
+	switch {
+	case r.src.Wraps != nil:
+		o, err := keys.Collect(r.src.Wraps)
+		if err != nil {
+			return err
+		}
+		keys.SetOverlay(o)
+	case !old.overlay.id.IsZero():
+		o, err := keys.OpenOverlay(r.src.Overlay, old.overlay.id)
+		if err != nil {
+			return err
+		}
+		if o.Digest() != old.overlay.digest {
+			return corrupt.New(corrupt.ErrRollback, "", -1, "is not the overlay that the table's metadata names")
+		}
+		keys.SetOverlay(o)
+	}
+	return nil
+}
+
+// make makes the table of what was checked.
+func (r *restore) make(ctx context.Context, root keyring.RootKey) (*Table, error) {
+	s := r.store
+	t, keys, err := s.beginRestore(ctx, r.name, root, r.meta)
+	if err != nil {
+		return nil, err
+	}
+	defer s.restores.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	made := audit.Request{Table: t.id, Version: keys.Version(), Roots: keys.RootURIs()}
+	err = r.fill(ctx, t, keys)
+	keys.Wipe()
+	s.ringMu.Lock()
+	defer s.ringMu.Unlock()
+	defer delete(s.restoring, t.id)
+	if err == nil {
+		err = s.ring.FinishCreate(ctx, t.id)
+		if errors.Is(err, keyring.ErrPoisoned) {
+			s.unsure[t.id] = err
+			s.note(audit.EventRestoreTable, made, err)
+			return nil, err
+		}
+	}
+	s.note(audit.EventRestoreTable, made, err)
+	if err != nil {
+		return nil, errors.Join(err, t.abandon(context.WithoutCancel(ctx)))
+	}
+	s.mu.Lock()
+	s.tables[t.name] = t
+	s.mu.Unlock()
+	if err := r.src.Stage.Discard(); err != nil {
+		s.log.Warn("the stage of a restore cannot be removed", "dir", s.rel(r.src.Stage.dir), "error", err)
+	}
+	return t, nil
+}
+
+// beginRestore makes the table's entry. If we crash from here on, the next open finds
+// the table in the state "creating" and removes it.
+func (s *Store) beginRestore(ctx context.Context, name string, root keyring.RootKey, m *metadata) (*Table, *keyring.TableKeys, error) {
+	s.ringMu.Lock()
+	defer s.ringMu.Unlock()
+	if err := s.free(ctx, name); err != nil {
+		return nil, nil, err
+	}
+	keys, err := s.ring.CreateTable(ctx, name, root, m.encode())
+	if err != nil {
+		s.note(audit.EventRestoreTable, audit.Request{Roots: []string{root.URI()}}, err)
+		return nil, nil, keyError(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		keys.Wipe()
+		return nil, nil, ErrClosed // the next open removes it
+	}
+	s.restores.Add(1)
+	s.restoring[keys.ID()] = true
+	return s.newTable(name, keys.ID()), keys, nil
+}
+
+// fill makes the table's files, and closes it cleanly.
+func (r *restore) fill(ctx context.Context, t *Table, keys *keyring.TableKeys) error {
+	if err := t.store.mkdir(t.dir); err != nil {
+		return err
+	}
+	_, to := t.newFS(keys, r.meta, nil)
+	if err := to.Adopt(ctx, t.dir, r.from, r.src.Stage.dir, keys); err != nil {
+		return err
+	}
+	if err := t.store.journal.record(ctx, t.id, tableState{}); err != nil {
+		return err
+	}
+	i, err := t.useForWriting()
+	if err != nil {
+		return err
+	}
+	err = r.apply(ctx, i)
+	if err == nil && (r.src.From != nil || r.src.To != nil) {
+		err = r.cut(ctx, i)
+	}
+	i.leave()
+	return errors.Join(err, t.Close())
+}
+
+// apply commits the batches of the log that the files do not have.
+func (r *restore) apply(ctx context.Context, i *instance) error {
+	if r.src.Log == nil {
+		return nil
+	}
+	i.dirty.Store(true)
+	next, err := i.nextSequence()
+	if err != nil {
+		return err
+	}
+	for repr, err := range r.src.Log {
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if len(repr) < sequenceLen {
+			return corrupt.New(corrupt.ErrFormat, "archived log", -1, "a batch of %d bytes", len(repr))
+		}
+		if pebble.SeqNum(binary.LittleEndian.Uint64(repr)) < next {
+			continue
+		}
+		clear(repr[:sequenceLen]) // it gets its own anew
+		b := i.db.NewBatch()
+		err := b.SetRepr(repr)
+		if err == nil {
+			err = b.Commit(pebble.NoSync)
+		}
+		if err = i.result(errors.Join(err, b.Close())); err != nil {
+			return err
+		}
+		if err := i.stall.await(i.db); err != nil {
+			return err
+		}
+	}
+	return i.result(i.db.LogData(nil, pebble.Sync))
+}
+
+// sequenceLen is the length of a batch's sequence number, which it begins with.
+const sequenceLen = 8
+
+// nextSequence is the sequence number of the next batch.
+func (i *instance) nextSequence() (pebble.SeqNum, error) {
+	b := i.db.NewBatch()
+	err := b.LogData(nil, nil)
+	if err == nil {
+		err = b.Commit(pebble.NoSync)
+	}
+	n := b.SeqNum()
+	return n, i.result(errors.Join(err, b.Close()))
+}
+
+// cut removes the keys outside the range that is restored, and what they take.
+func (r *restore) cut(ctx context.Context, i *instance) error {
+	i.dirty.Store(true)
+	if len(r.src.From) > 0 {
+		if err := i.result(i.db.DeleteRange([]byte{}, r.src.From, pebble.NoSync)); err != nil {
+			return err
+		}
+	}
+	if r.src.To != nil {
+		if err := i.result(i.db.DeleteRange(r.src.To, endOfKeys(), pebble.NoSync)); err != nil {
+			return err
+		}
+	}
+	return i.compact(ctx, nil, nil)
+}

@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cofredb/cofre/keyring"
+)
+
+// restoringDir is where the files of a table lie that is being restored.
+const restoringDir = "restoring"
+
+// partSuffix marks a file that is not whole.
+const partSuffix = ".part"
+
+// A Stage is a directory of the store for the files that a table is to be restored
+// from. It survives a crash and the end of the process, so that what was fetched need
+// not be fetched again, until Discard or a restore that succeeds. One process at a time
+// has the store open; calls for different files may be made beside each other.
+type Stage struct {
+	store *Store
+	dir   string
+}
+
+// Stage opens the stage with an id that the caller derives from what he restores, or
+// makes it. Errors: ErrReadOnly, ErrClosed.
+func (s *Store) Stage(id keyring.ID) (*Stage, error) {
+	switch {
+	case s.opts.Mode == ReadOnly:
+		return nil, ErrReadOnly
+	case s.isClosed():
+		return nil, ErrClosed
+	}
+	for _, d := range []string{s.path(restoringDir), s.path(restoringDir, id.String())} {
+		if err := s.checkDir(d); err != nil {
+			return nil, err
+		}
+	}
+	g := &Stage{store: s, dir: s.path(restoringDir, id.String())}
+	return g, s.mkdir(g.dir)
+}
+
+// Stages lists the stages that were not discarded.
+func (s *Store) Stages() ([]keyring.ID, error) {
+	names, err := s.fs.List(s.path(restoringDir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var ids []keyring.ID
+	for _, n := range names {
+		if id, err := keyring.ParseID(n); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+func (g *Stage) path(name string) (string, error) {
+	if name == "" || strings.ContainsAny(name, "/\\") || strings.HasPrefix(name, ".") && strings.Trim(name, ".") == "" {
+		return "", fmt.Errorf("engine: %q names no file of a stage", clip(name))
+	}
+	return g.store.fs.PathJoin(g.dir, name), nil
+}
+
+// Open opens a whole file; os.ErrNotExist where it is not there.
+func (g *Stage) Open(name string) (vfs.File, error) {
+	path, err := g.path(name)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := lstat(g.store.fs, path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is a %s, not a regular file", g.store.rel(path), fi.Mode().Type())
+	}
+	return g.store.fs.Open(path)
+}
+
+// Put makes a file, whole and durable but for its name, out of what write writes; the
+// names are durable when the table is restored. If we crash before, or write fails,
+// there is no such file.
+func (g *Stage) Put(name string, write func(vfs.File) error) error {
+	path, err := g.path(name)
+	if err != nil {
+		return err
+	}
+	fs := g.store.fs
+	f, err := fs.Create(path+partSuffix, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	if err := write(f); err != nil {
+		return errors.Join(err, f.Close(), fs.Remove(path+partSuffix))
+	}
+	if err := errors.Join(f.SyncData(), f.Close()); err != nil {
+		return errors.Join(err, fs.Remove(path+partSuffix))
+	}
+	return fs.Rename(path+partSuffix, path)
+}
+
+// Keep removes all files but those named.
+func (g *Stage) Keep(names map[string]bool) error {
+	have, err := g.store.fs.List(g.dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range have {
+		if !names[n] {
+			if err := g.store.fs.RemoveAll(g.store.fs.PathJoin(g.dir, n)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Discard removes the stage with all that is in it.
+func (g *Stage) Discard() error {
+	if err := g.store.fs.RemoveAll(g.dir); err != nil {
+		return err
+	}
+	parent := g.store.path(restoringDir)
+	if names, err := g.store.fs.List(parent); err == nil && len(names) == 0 {
+		return g.store.fs.Remove(parent)
+	}
+	return nil
+}
