@@ -40,8 +40,6 @@ type Held struct {
 	// Seal describes how MANIFEST, markers and logs hang together, for
 	// Store.RestoreTable; nil unless Sealed.
 	Seal []byte
-	// Lockbox holds the table's key, wrapped by its root keys.
-	Lockbox []byte
 	// Overlay wraps data keys of the files; nil if there is none.
 	Overlay []byte
 
@@ -84,9 +82,6 @@ func (t *Table) Hold(ctx context.Context) (*Held, error) {
 	err := t.hold(ctx, h)
 	if errors.Is(err, ErrKeyInaccessible) {
 		err = t.holdLocked(ctx, h, err)
-	}
-	if err == nil {
-		h.Lockbox, err = t.store.ring.Lockbox(t.id)
 	}
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -275,6 +270,13 @@ func (t *Table) WithKeys(ctx context.Context, f func(*keyring.TableKeys) error) 
 		return &LockedError{Table: t.name, Since: time.Now()}
 	}
 	return f(keys)
+}
+
+// Lockbox holds the table's key, every version, wrapped by its root keys: what a backup
+// needs beside the ciphertext. It takes no key. See keyring.OpenLockbox.
+func (t *Table) Lockbox() ([]byte, error) {
+	box, err := t.store.ring.Lockbox(t.id)
+	return box, t.keyError(err)
 }
 
 // checkpoint fills a directory with the table's files, durably, and describes it. i is

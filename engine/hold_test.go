@@ -90,10 +90,12 @@ func TestHold(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, heldBytes(t, h))
 
-	keys, err := keyring.OpenLockbox(t.Context(), h.Lockbox, []keyring.RootKey{opts.RootKey}, keyring.Options{})
+	box, err := tab.Lockbox()
+	require.NoError(t, err)
+	keys, err := keyring.OpenLockbox(t.Context(), box, []keyring.RootKey{opts.RootKey}, keyring.Options{})
 	require.NoError(t, err)
 	defer keys.Wipe()
-	require.EqualValues(t, 1, keys.Version())
+	require.EqualValues(t, 2, keys.Version())
 
 	dir := h.dir
 	require.NoError(t, h.Close())
@@ -136,7 +138,6 @@ func TestHoldLocked(t *testing.T) {
 	require.False(t, h.Sealed)
 	require.Empty(t, h.Seal)
 	require.NotEmpty(t, h.Overlay)
-	require.NotEmpty(t, h.Lockbox)
 	require.NotEmpty(t, heldBytes(t, h))
 	for _, f := range h.Files {
 		require.Len(t, f.Keys, min(1, int(f.Size)), f.Name)

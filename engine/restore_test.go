@@ -34,7 +34,9 @@ func stage(t *testing.T, s *Store, h *Held) *Stage {
 // source is what a backup would keep of what is held.
 func source(t *testing.T, g *Stage, h *Held, roots ...keyring.RootKey) RestoreSource {
 	t.Helper()
-	keys, err := keyring.OpenLockbox(context.Background(), h.Lockbox, roots, keyring.Options{})
+	box, err := h.Table().Lockbox()
+	require.NoError(t, err)
+	keys, err := keyring.OpenLockbox(context.Background(), box, roots, keyring.Options{})
 	require.NoError(t, err)
 	t.Cleanup(keys.Wipe)
 	src := RestoreSource{Stage: g, Keys: keys, Seal: h.Seal, Overlay: h.Overlay}

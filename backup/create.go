@@ -1,0 +1,564 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cofredb/cofre/backup/storage"
+	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+)
+
+// CreateOptions say what to back up, and how. The zero value is all tables at full
+// speed.
+type CreateOptions struct {
+	Tables []string // by name; nil is all
+	Label  string   // at most 256 bytes, in the clear
+	// OtherStore lets a repository that has backups of another store have this one's too.
+	OtherStore bool
+	// Concurrency is how many files are sent at once; 0 is 4.
+	Concurrency int
+	// BytesPerSecond bounds what is sent; 0 does not.
+	BytesPerSecond int64
+	Progress       func(Progress)
+}
+
+const (
+	defaultConcurrency = 4
+	maxLabel           = 256
+)
+
+// A CreateReport says what a call of Create has done.
+type CreateReport struct {
+	Backup  *Backup       `json:"backup"`
+	Sent    int64         `json:"sent_bytes"`   // to the repository
+	Reused  int64         `json:"reused_bytes"` // there already
+	Files   int           `json:"files"`
+	New     int           `json:"new_files"`
+	Elapsed time.Duration `json:"elapsed_ns"`
+	// Unsealed are the tables that were backed up without their key.
+	Unsealed []string `json:"unsealed,omitempty"`
+	// Warnings are what does not make the backup less than it is.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Create backs up tables of an open store, which is written to meanwhile. Each table is in
+// the backup as it was at one moment behind the call, with everything acknowledged before
+// the call. Only files that the repository has not are sent; so a Create after one that
+// was stopped sends what was missing.
+//
+// A table whose key is not to be had is backed up without, and marked so.
+//
+// The backup exists when the call returns nil, and not before. Errors: ErrOtherStore,
+// engine.ErrTableNotFound, lease.ErrLocked, and those of engine and storage.
+func (r *Repository) Create(ctx context.Context, s *engine.Store, o CreateOptions) (*CreateReport, error) {
+	if o.Concurrency <= 0 {
+		o.Concurrency = defaultConcurrency
+	}
+	if len(o.Label) > maxLabel {
+		return nil, fmt.Errorf("backup: a label of %d bytes, the limit is %d", len(o.Label), maxLabel)
+	}
+	tables, err := chosen(s, o.Tables)
+	if err != nil {
+		return nil, err
+	}
+	c := &creation{r: r, store: s, o: o, began: time.Now()}
+	err = r.write(ctx, "backup create", func(ctx context.Context) error { return c.run(ctx, tables) })
+	if err != nil {
+		return nil, err
+	}
+	return c.report(), nil
+}
+
+// chosen are the tables of the names, or all.
+func chosen(s *engine.Store, names []string) (tables []*engine.Table, err error) {
+	if names == nil {
+		for _, t := range s.Tables() {
+			names = append(names, t.Name)
+		}
+	}
+	names = slices.Clone(names)
+	slices.Sort(names)
+	for _, n := range slices.Compact(names) {
+		t, err := s.Table(n)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, t)
+	}
+	if len(tables) == 0 {
+		return nil, errors.New("backup: the store has no table to back up")
+	}
+	slices.SortFunc(tables, func(a, b *engine.Table) int { return compareIDs(a.ID(), b.ID()) })
+	return tables, nil
+}
+
+type creation struct {
+	r     *Repository
+	store *engine.Store
+	o     CreateOptions
+	began time.Time
+	m     *meter
+
+	backup   *Backup
+	copies   []*tableCopy
+	warnings []string
+}
+
+// A tableCopy is one table on its way into a backup.
+type tableCopy struct {
+	table *engine.Table
+	held  *engine.Held
+	index *index
+	known map[keyring.ID]indexFile // of the newest index that opens
+	sent  []int64                  // by file; -1 where it was there
+	entry BackupTable
+}
+
+func (c *creation) run(ctx context.Context, tables []*engine.Table) (err error) {
+	if err := c.r.belongs(ctx, c.store.ID(), c.o.OtherStore); err != nil {
+		return err
+	}
+	now := c.r.opts.Now().UTC()
+	c.backup = &Backup{
+		Format: FormatVersion, Name: newName(now), Repository: c.r.id, Store: c.store.ID(),
+		Time: now, Label: c.o.Label,
+	}
+	defer func() {
+		for _, t := range c.copies {
+			err = errors.Join(err, t.held.Close())
+		}
+	}()
+	// All of them first: the moments lie as near to each other as can be.
+	for _, t := range tables {
+		h, err := t.Hold(ctx)
+		if err != nil {
+			return fmt.Errorf("back up %s: %w", t.Name(), err)
+		}
+		c.copies = append(c.copies, &tableCopy{table: t, held: h})
+	}
+	for _, t := range c.copies {
+		if err := c.prepare(ctx, t); err != nil {
+			return err
+		}
+	}
+	if err := c.copyFiles(ctx); err != nil {
+		return err
+	}
+	for _, t := range c.copies {
+		if err := c.finish(ctx, t); err != nil {
+			return fmt.Errorf("back up %s: %w", t.table.Name(), err)
+		}
+	}
+	return c.publish(ctx)
+}
+
+// belongs finds that a repository is another store's.
+func (r *Repository) belongs(ctx context.Context, store keyring.ID, other bool) error {
+	if other {
+		return nil
+	}
+	list, err := r.backupNames(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range slices.Backward(list) {
+		b, err := r.manifest(ctx, n)
+		if errors.Is(err, ErrCorruption) || errors.Is(err, storage.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if b.Store != store {
+			return fmt.Errorf("%w: %s has backups of store %s, this is %s", ErrOtherStore, r.st.Location(), b.Store, store)
+		}
+		return nil // who let two in has been asked
+	}
+	return nil
+}
+
+// prepare learns what the repository has of a table.
+func (c *creation) prepare(ctx context.Context, t *tableCopy) error {
+	x := &index{
+		sealed: t.held.Sealed, store: c.store.ID(), table: t.table.ID(), incarnation: t.held.Incarnation,
+		time: c.backup.Time, at: t.held.At, backup: c.backup.Name, name: t.table.Name(), seal: t.held.Seal,
+	}
+	for _, f := range t.held.Files {
+		x.files = append(x.files, indexFile{
+			name: f.Name, size: f.Size, id: f.FileID, keys: f.Keys, smallest: f.Smallest, largest: f.Largest,
+		})
+	}
+	if o := t.held.Overlay; !t.held.Sealed && o != nil {
+		x.files = append(x.files, indexFile{name: overlayName, size: int64(len(o)), id: overlayID(o)})
+		slices.SortFunc(x.files, func(a, b indexFile) int { return strings.Compare(a.name, b.name) })
+	}
+	t.index, t.sent = x, make([]int64, len(x.files))
+	if !x.sealed {
+		c.warnings = append(c.warnings, fmt.Sprintf("%s is backed up without its key, which is not to be had: what belongs to it is checked when it is restored", t.table.Name()))
+		return nil
+	}
+	if err := c.note(ctx, t); err != nil {
+		return fmt.Errorf("back up %s: %w", t.table.Name(), err)
+	}
+	known, err := c.r.newestIndex(ctx, t.table)
+	if err != nil {
+		return err
+	}
+	t.known = make(map[keyring.ID]indexFile)
+	for _, f := range known {
+		if !f.empty() {
+			t.known[f.id] = f
+		}
+	}
+	return nil
+}
+
+// overlayID is the id that an overlay's file has in the clear; see keyring.Overlay.
+func overlayID(b []byte) (id keyring.ID) {
+	if len(b) >= 60 {
+		copy(id[:], b[44:60])
+	}
+	if id.IsZero() {
+		return keyring.NewID() // it is none: whoever restores it will say so
+	}
+	return id
+}
+
+// note tells the table what of its key the backup will need, before any of it is
+// anywhere: no version is retired from here on that it needs.
+func (c *creation) note(ctx context.Context, t *tableCopy) error {
+	notes, err := t.table.Backups(ctx)
+	if err != nil {
+		return err
+	}
+	n := engine.BackupNote{Repository: c.r.id, Location: c.r.st.Location(), Versions: t.index.versions(), At: c.backup.Time}
+	for _, o := range notes {
+		if o.Repository == c.r.id {
+			n.Versions = append(n.Versions, o.Versions...)
+		}
+	}
+	return t.table.NoteBackups(ctx, n)
+}
+
+// lookBack is how many backups are looked at for the newest of a table.
+const lookBack = 64
+
+// newestIndex are the files of the newest backup of a table whose index opens with the
+// table's key.
+func (r *Repository) newestIndex(ctx context.Context, t *engine.Table) (files []indexFile, err error) {
+	names, err := r.backupNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(names)
+	for _, n := range names[:min(len(names), lookBack)] {
+		b, err := r.manifest(ctx, n)
+		if errors.Is(err, ErrCorruption) || errors.Is(err, storage.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		e, ok := b.Table(t.ID())
+		if !ok || !e.Sealed {
+			continue
+		}
+		err = t.WithKeys(ctx, func(keys *keyring.TableKeys) error {
+			x, err := r.openIndex(ctx, b, e, keys)
+			if err == nil {
+				files = x.files
+			}
+			return err
+		})
+		if err == nil {
+			return files, nil
+		}
+		if !errors.Is(err, ErrCorruption) {
+			return nil, err
+		}
+		r.opts.Logger.Warn("an index does not open; the backup before is looked at", "backup", n, "table", t.ID(), "error", err)
+	}
+	return nil, nil
+}
+
+// readIndex reads the index that a manifest names, and compares what both say.
+func (r *Repository) readIndex(ctx context.Context, b *Backup, e *BackupTable) (*index, error) {
+	name := indexName(b.Name, e.Table)
+	data, err := storage.ReadAll(ctx, r.st, name, maxIndex)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, corrupt.New(corrupt.ErrMissing, name, -1, "the manifest names it")
+	}
+	if err != nil {
+		return nil, damaged(name, err)
+	}
+	if sum(data) != e.Index {
+		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "is not the index that the manifest names")
+	}
+	x, err := parseIndex(data)
+	if err != nil {
+		return nil, corrupt.At(name, err)
+	}
+	switch {
+	case x.backup != b.Name || x.table != e.Table || x.store != b.Store:
+		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "is of table %s in backup %s of store %s", x.table, clip(x.backup), x.store)
+	case !x.time.Equal(b.Time) || !x.at.Equal(e.At):
+		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "is of %s, the manifest says %s", stamp(x.at), stamp(e.At))
+	case x.sealed != e.Sealed || len(x.files) != e.Files || x.bytes() != e.Bytes:
+		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "has %d files of %d bytes, sealed: %t; the manifest says %d, %d, %t",
+			len(x.files), x.bytes(), x.sealed, e.Files, e.Bytes, e.Sealed)
+	}
+	return x, nil
+}
+
+// openIndex is readIndex with the table's key: what it returns is what was backed up.
+func (r *Repository) openIndex(ctx context.Context, b *Backup, e *BackupTable, keys *keyring.TableKeys) (*index, error) {
+	x, err := r.readIndex(ctx, b, e)
+	if err != nil {
+		return nil, err
+	}
+	name := indexName(b.Name, e.Table)
+	if !x.sealed {
+		return nil, corrupt.New(corrupt.ErrAuth, name, -1, "the backup was made without the table's key, and its index is not sealed")
+	}
+	if err := x.open(keys); err != nil {
+		return nil, corrupt.At(name, err)
+	}
+	if !slices.Equal(x.tables, b.ids()) {
+		return nil, corrupt.New(corrupt.ErrForeign, backupsPrefix+b.Name, -1, "names %d tables, when it was made there were %d", len(b.Tables), len(x.tables))
+	}
+	return x, nil
+}
+
+// copyFiles sends what the repository has not.
+func (c *creation) copyFiles(ctx context.Context) error {
+	c.m = newMeter("copy", c.o.Progress, c.o.BytesPerSecond)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.o.Concurrency)
+	for _, t := range c.copies {
+		for i := range t.index.files {
+			f := &t.index.files[i]
+			old, known := t.known[f.id]
+			known = known && !f.empty() && old.size == f.size
+			c.m.change(func(p *Progress) {
+				p.Files++
+				if known || f.empty() {
+					p.Done++
+					p.Reused += f.size
+				} else {
+					p.Bytes += f.size
+				}
+			})
+			if f.empty() {
+				continue
+			}
+			if known {
+				f.digest, t.sent[i] = old.digest, -1
+				continue
+			}
+			g.Go(func() error {
+				if err := c.copyFile(ctx, t, f, &t.sent[i]); err != nil {
+					return fmt.Errorf("back up %s: %s: %w", t.table.Name(), f.name, err)
+				}
+				return nil
+			})
+		}
+	}
+	err := g.Wait()
+	c.m.end()
+	return err
+}
+
+func (c *creation) copyFile(ctx context.Context, t *tableCopy, f *indexFile, sent *int64) error {
+	var src storage.Source
+	if f.name == overlayName {
+		src = storage.Bytes(t.held.Overlay)
+	} else {
+		in, err := t.held.Open(f.name)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		src = io.NewSectionReader(in, 0, f.size)
+	}
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(src, 0, f.size)}, make([]byte, chunk)); err != nil {
+		return err
+	}
+	h.Sum(f.digest[:0])
+	name := f.key().object()
+	err := c.r.st.Put(ctx, name, &paced{ctx: ctx, src: src, size: f.size, m: c.m})
+	switch {
+	case err == nil:
+		*sent = f.size
+	case errors.Is(err, storage.ErrExists):
+		// A call that was stopped has sent it, or somebody has put something there: no
+		// index that opens says that it is whole.
+		err = c.r.verifyOrReplace(ctx, name, f.digest, src)
+		*sent = -1
+		c.m.change(func(p *Progress) { p.Bytes -= f.size; p.Reused += f.size })
+	}
+	c.m.change(func(p *Progress) { p.Done++ })
+	return err
+}
+
+// verifyOrReplace reads an object whose name is taken.
+func (r *Repository) verifyOrReplace(ctx context.Context, name string, want digest, src storage.Source) error {
+	got, err := r.digest(ctx, name, nil)
+	if err == nil && got == want {
+		return nil
+	}
+	if err != nil && damaged(name, err) == err && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	r.opts.Logger.Warn("an object of the repository has other bytes than it should have, and is replaced", "object", name)
+	return r.st.Replace(ctx, name, src)
+}
+
+// digest reads an object.
+func (r *Repository) digest(ctx context.Context, name string, moved func(n int) error) (d digest, err error) {
+	in, err := r.st.Get(ctx, name, 0, -1)
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	h := sha256.New()
+	buf := make([]byte, chunk)
+	for {
+		n, rerr := in.Read(buf)
+		h.Write(buf[:n])
+		if moved != nil && n > 0 {
+			if err := moved(n); err != nil {
+				return d, err
+			}
+		}
+		if rerr == io.EOF {
+			h.Sum(d[:0])
+			return d, nil
+		}
+		if rerr != nil {
+			return d, rerr
+		}
+	}
+}
+
+// finish puts lockbox and index of a table: its files are all there.
+func (c *creation) finish(ctx context.Context, t *tableCopy) error {
+	t.index.tables = make([]keyring.ID, len(c.copies))
+	for i, o := range c.copies {
+		t.index.tables[i] = o.table.ID()
+	}
+	data, err := c.sealIndex(ctx, t)
+	if err != nil {
+		return err
+	}
+	// Behind the seal: it has the version that seals.
+	box, err := t.table.Lockbox()
+	if err != nil {
+		return err
+	}
+	lockbox, _, err := c.r.putLockbox(ctx, t.table.ID(), box)
+	if err != nil {
+		return err
+	}
+	if err := c.r.st.Put(ctx, indexName(c.backup.Name, t.table.ID()), storage.Bytes(data)); err != nil {
+		return err
+	}
+	t.entry = BackupTable{
+		Table: t.table.ID(), At: t.held.At, Sealed: t.index.sealed, Files: len(t.index.files), Bytes: t.index.bytes(),
+		IndexSize: int64(len(data)), Index: sum(data), Lockbox: lockbox, KeyVersions: t.index.versions(),
+	}
+	for _, n := range t.sent {
+		t.entry.NewBytes += max(0, n)
+	}
+	return nil
+}
+
+func (c *creation) sealIndex(ctx context.Context, t *tableCopy) (data []byte, err error) {
+	if !t.index.sealed {
+		return t.index.encode(nil)
+	}
+	err = t.table.WithKeys(ctx, func(keys *keyring.TableKeys) error {
+		data, err = t.index.encode(keys)
+		return err
+	})
+	return data, err
+}
+
+// publish makes the backup exist.
+func (c *creation) publish(ctx context.Context) error {
+	for _, t := range c.copies {
+		c.backup.Tables = append(c.backup.Tables, t.entry)
+	}
+	c.backup.Finished = c.r.opts.Now().UTC()
+	data, err := c.backup.encode()
+	if err != nil {
+		return err
+	}
+	if err := c.r.st.Put(ctx, backupsPrefix+c.backup.Name, storage.Bytes(data)); err != nil {
+		return err
+	}
+	for _, t := range c.copies {
+		if !t.index.sealed {
+			continue
+		}
+		if err := c.r.noteNeeded(ctx, t.table, t.index.versions()); err != nil {
+			c.warnings = append(c.warnings, fmt.Sprintf("%s could not be told which versions of its key its backups need: %v", t.table.Name(), err))
+		}
+	}
+	return nil
+}
+
+// noteNeeded tells a table which versions of its key the repository needs, where it may
+// believe in more than those given.
+func (r *Repository) noteNeeded(ctx context.Context, t *engine.Table, newest []uint32) error {
+	notes, err := t.Backups(ctx)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(notes, func(n engine.BackupNote) bool { return n.Repository == r.id })
+	if at >= 0 && slices.Equal(notes[at].Versions, newest) {
+		return nil
+	}
+	list, err := r.Backups(ctx)
+	if err != nil {
+		return err // one that does not parse may need any
+	}
+	n := engine.BackupNote{Repository: r.id, Location: r.st.Location(), At: r.opts.Now().UTC()}
+	for _, b := range list {
+		if e, ok := b.Table(t.ID()); ok {
+			n.Versions = append(n.Versions, e.KeyVersions...)
+		}
+	}
+	return t.NoteBackups(ctx, n)
+}
+
+func (c *creation) report() *CreateReport {
+	rep := &CreateReport{Backup: c.backup, Elapsed: time.Since(c.began), Warnings: c.warnings}
+	for _, t := range c.copies {
+		if !t.index.sealed {
+			rep.Unsealed = append(rep.Unsealed, t.table.Name())
+		}
+		for i, n := range t.sent {
+			size := t.index.files[i].size
+			rep.Files++
+			switch {
+			case n < 0:
+				rep.Reused += size
+			case n > 0:
+				rep.New++
+				rep.Sent += n
+			}
+		}
+	}
+	return rep
+}

@@ -1,0 +1,149 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/cofredb/cofre/backup/storage"
+	"github.com/cofredb/cofre/backup/storage/lease"
+	"github.com/cofredb/cofre/internal/aead"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+)
+
+// Options of a repository. The zero value is ready for use.
+type Options struct {
+	// Create makes the repository where there is none and no other object.
+	Create bool
+	// LockWait is how long a call that writes waits for another that does; 0 is not at
+	// all.
+	LockWait time.Duration
+	// Logger gets what is worth knowing and no error; nil discards it.
+	Logger *slog.Logger
+	// Now tells the time; nil is time.Now.
+	Now func() time.Time
+
+	suite aead.Suite // a test's cipher; nil outside tests
+}
+
+// A Repository is an open repository. It is safe for concurrent use.
+type Repository struct {
+	st   storage.Storage
+	opts Options
+	id   keyring.ID
+}
+
+// config is the object that makes a repository.
+type config struct {
+	Format  int        `json:"format"`
+	ID      keyring.ID `json:"id"`
+	Created time.Time  `json:"created"`
+	About   string     `json:"about"`
+}
+
+const (
+	maxConfig = 64 << 10
+	about     = "Backups of Cofre stores. All of it is ciphertext; a root key opens it. See cofre restore --help."
+)
+
+// Open opens the repository in a storage, which stays the caller's. Errors:
+// ErrNoRepository, ErrNotEmpty, ErrVersion, ErrCorruption, and those of the storage.
+func Open(ctx context.Context, st storage.Storage, opts Options) (*Repository, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	r := &Repository{st: st, opts: opts}
+	b, err := storage.ReadAll(ctx, st, repositoryName, maxConfig)
+	if errors.Is(err, storage.ErrNotFound) {
+		if !opts.Create {
+			return nil, fmt.Errorf("%w: %s", ErrNoRepository, st.Location())
+		}
+		if err := r.create(ctx); err != nil {
+			return nil, err
+		}
+		b, err = storage.ReadAll(ctx, st, repositoryName, maxConfig)
+	}
+	if err != nil {
+		return nil, damaged(repositoryName, err)
+	}
+	c, err := parseConfig(b)
+	if err != nil {
+		return nil, err
+	}
+	r.id = c.ID
+	return r, nil
+}
+
+// create makes a repository in an empty storage. Of two that do so at once, one makes
+// it and both use it.
+func (r *Repository) create(ctx context.Context) error {
+	for o, err := range r.st.List(ctx, "") {
+		if errors.Is(err, storage.ErrNotFound) {
+			break // the directory is made with the first object
+		}
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: %s has %s", ErrNotEmpty, r.st.Location(), clip(o.Name))
+	}
+	b, err := json.MarshalIndent(config{FormatVersion, keyring.NewID(), r.opts.Now().UTC(), about}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := r.st.Put(ctx, repositoryName, storage.Bytes(b)); !errors.Is(err, storage.ErrExists) {
+		return err
+	}
+	return nil
+}
+
+func parseConfig(b []byte) (c config, err error) {
+	bad := func(class error, format string, args ...any) (config, error) {
+		return c, corrupt.New(class, repositoryName, -1, format, args...)
+	}
+	var version struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &version); err != nil {
+		return bad(corrupt.ErrFormat, "%v", err)
+	}
+	if version.Format != FormatVersion {
+		return bad(corrupt.ErrVersion, "format version %d, this build knows %d", version.Format, FormatVersion)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return bad(corrupt.ErrFormat, "%v", err)
+	}
+	if _, err := dec.Token(); err != io.EOF || c.ID.IsZero() {
+		return bad(corrupt.ErrFormat, "it is not what makes a repository")
+	}
+	return c, nil
+}
+
+// ID is the repository's random id.
+func (r *Repository) ID() keyring.ID { return r.id }
+
+// Location is where it lies.
+func (r *Repository) Location() string { return r.st.Location() }
+
+// write runs f as the one who writes. f's context ends before the lease does.
+func (r *Repository) write(ctx context.Context, operation string, f func(ctx context.Context) error) error {
+	l, err := lease.Acquire(ctx, r.st, lockName, lease.Options{Operation: operation, Wait: r.opts.LockWait})
+	if err != nil {
+		return err
+	}
+	err = f(l.Context())
+	if lost := l.Err(); lost != nil && err != nil {
+		err = lost
+	}
+	return errors.Join(err, l.Release())
+}
