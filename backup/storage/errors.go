@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -87,3 +88,13 @@ type SizeError struct {
 }
 
 func (e *SizeError) Error() string { return fmt.Sprintf("%d bytes, not %d", e.Size, e.Want) }
+
+// Ended is why a context has ended: its error, and its cause where that is
+// another. It is nil while it has not.
+func Ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

@@ -17,8 +17,8 @@ import (
 // with [ErrUnreachable]. A context that ends ends them too, soon, and undoes
 // what was begun where that takes no long time.
 type Storage interface {
-	// Location names the storage, for people and for Open of package locate. It holds
-	// no secret.
+	// Location names the storage, for people and for Open of package locate. It
+	// holds no secret.
 	Location() string
 
 	// Put makes an object, durably. It fails with [ErrExists] where the name
