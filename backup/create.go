@@ -466,8 +466,7 @@ func (c *creation) finish(ctx context.Context, t *tableCopy) error {
 	if err != nil {
 		return err
 	}
-	lockbox, _, err := c.r.putLockbox(ctx, t.table.ID(), box)
-	if err != nil {
+	if _, err := c.r.putLockbox(ctx, t.table.ID(), box); err != nil {
 		return err
 	}
 	if err := c.r.st.Put(ctx, indexName(c.backup.Name, t.table.ID()), storage.Bytes(data)); err != nil {
@@ -475,7 +474,7 @@ func (c *creation) finish(ctx context.Context, t *tableCopy) error {
 	}
 	t.entry = BackupTable{
 		Table: t.table.ID(), At: t.held.At, Sealed: t.index.sealed, Files: len(t.index.files), Bytes: t.index.bytes(),
-		IndexSize: int64(len(data)), Index: sum(data), Lockbox: lockbox, KeyVersions: t.index.versions(),
+		IndexSize: int64(len(data)), Index: sum(data), KeyVersions: t.index.versions(),
 	}
 	for _, n := range t.sent {
 		t.entry.NewBytes += max(0, n)

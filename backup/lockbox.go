@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cofredb/cofre/backup/storage"
+	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
 )
@@ -37,14 +38,14 @@ func (r *Repository) lockboxes(ctx context.Context, table keyring.ID) (names []s
 }
 
 // putLockbox keeps a lockbox, unless the newest is the same, and returns its name.
-func (r *Repository) putLockbox(ctx context.Context, table keyring.ID, box []byte) (name string, added bool, err error) {
+func (r *Repository) putLockbox(ctx context.Context, table keyring.ID, box []byte) (name string, err error) {
 	names, err := r.lockboxes(ctx, table)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	if len(names) > 0 {
 		if d, ok := lockboxDigest(names[0]); ok && d == sum(box) {
-			return names[0], false, r.mend(ctx, names[0], box)
+			return names[0], r.mend(ctx, names[0], box)
 		}
 	}
 	name = lockboxName(table, r.opts.Now(), box)
@@ -52,7 +53,7 @@ func (r *Repository) putLockbox(ctx context.Context, table keyring.ID, box []byt
 	if errors.Is(err, storage.ErrExists) {
 		err = r.mend(ctx, name, box)
 	}
-	return name, true, err
+	return name, err
 }
 
 // mend puts right bytes in the place of an object that has others.
@@ -113,18 +114,132 @@ func (r *Repository) openLockbox(ctx context.Context, name string, table keyring
 	if err != nil {
 		return nil, err
 	}
-	info, err := keyring.InspectLockbox(box)
-	if err != nil {
-		return nil, corrupt.At(name, err)
-	}
-	if info.Entry.ID != table {
-		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "is of table %s", info.Entry.ID)
-	}
-	for _, v := range need {
-		if !slices.ContainsFunc(info.Entry.Versions, func(e keyring.EntryVersion) bool { return e.Number == v && e.State != "retired" }) {
-			return nil, fmt.Errorf("%s: %w: the table's key has no version %d there", name, keyring.ErrVersionUnknown, v)
-		}
+	if err := checkLockbox(name, box, table, need); err != nil {
+		return nil, err
 	}
 	keys, err := keyring.OpenLockbox(ctx, box, roots, keyring.Options{Logger: r.opts.Logger, Suite: r.opts.suite})
 	return keys, corrupt.At(name, err)
+}
+
+// checkLockbox finds that a lockbox is of another table, or has not the versions needed.
+func checkLockbox(name string, box []byte, table keyring.ID, need []uint32) error {
+	info, err := keyring.InspectLockbox(box)
+	if err != nil {
+		return corrupt.At(name, err)
+	}
+	if info.Entry.ID != table {
+		return corrupt.New(corrupt.ErrForeign, name, -1, "is of table %s", info.Entry.ID)
+	}
+	for _, v := range need {
+		if !slices.ContainsFunc(info.Entry.Versions, func(e keyring.EntryVersion) bool { return e.Number == v && e.State != "retired" }) {
+			return fmt.Errorf("%s: %w: the table's key has no version %d there", name, keyring.ErrVersionUnknown, v)
+		}
+	}
+	return nil
+}
+
+// haveLockbox finds that no lockbox of a table parses and has the versions needed.
+func (r *Repository) haveLockbox(ctx context.Context, table keyring.ID, need []uint32) error {
+	names, err := r.lockboxes(ctx, table)
+	if err != nil {
+		return err
+	}
+	faults := []error{corrupt.New(corrupt.ErrMissing, lockboxPrefix+table.String(), -1, "no lockbox there has versions %v of the table's key", need)}
+	for _, n := range names {
+		box, err := r.readLockbox(ctx, n)
+		if err == nil {
+			err = checkLockbox(n, box, table, need)
+		}
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrCorruption) && !errors.Is(err, keyring.ErrVersionUnknown) {
+			return err
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// RewrapOptions configure Rewrap.
+type RewrapOptions struct {
+	Tables []string // by name; nil is all
+	// RemoveOld removes the lockboxes of before: then the backups open with the root keys
+	// of now alone, in this repository. It is refused where a backup needs a version of
+	// the table's key that the new lockbox has not.
+	RemoveOld bool
+}
+
+// A Rewrapped table has a lockbox of now.
+type Rewrapped struct {
+	Table    string   `json:"table"`
+	Lockbox  string   `json:"lockbox"`
+	RootKeys []string `json:"root_keys"` // that open it
+	Removed  []string `json:"removed,omitempty"`
+}
+
+// Rewrap puts the tables' keys, as they are wrapped now, beside their backups: after a
+// rotation of root keys the backups open with the new ones, and the old ones can be
+// destroyed. It sends a few hundred bytes a table and takes no key. A backup is wrapped
+// as the table was when it was made; Create does what Rewrap does for the tables that it
+// backs up.
+func (r *Repository) Rewrap(ctx context.Context, s *engine.Store, o RewrapOptions) (list []Rewrapped, err error) {
+	tables, err := chosen(s, o.Tables)
+	if err != nil {
+		return nil, err
+	}
+	err = r.write(ctx, "backup rewrap", func(ctx context.Context) error {
+		for _, t := range tables {
+			w, err := r.rewrap(ctx, t, o.RemoveOld)
+			if err != nil {
+				return fmt.Errorf("rewrap %s: %w", t.Name(), err)
+			}
+			list = append(list, w)
+		}
+		return nil
+	})
+	return list, err
+}
+
+func (r *Repository) rewrap(ctx context.Context, t *engine.Table, removeOld bool) (w Rewrapped, err error) {
+	box, err := t.Lockbox()
+	if err != nil {
+		return w, err
+	}
+	info, err := keyring.InspectLockbox(box)
+	if err != nil {
+		return w, err
+	}
+	w.Table = t.Name()
+	for _, wrap := range info.Entry.Versions[len(info.Entry.Versions)-1].Wraps {
+		w.RootKeys = append(w.RootKeys, wrap.URI)
+	}
+	if w.Lockbox, err = r.putLockbox(ctx, t.ID(), box); err != nil || !removeOld {
+		return w, err
+	}
+	list, err := r.Backups(ctx)
+	if err != nil {
+		return w, err
+	}
+	for _, b := range list {
+		if e, ok := b.Table(t.ID()); ok {
+			if err := checkLockbox("backup "+b.Name, box, t.ID(), e.KeyVersions); err != nil {
+				return w, err
+			}
+		}
+	}
+	names, err := r.lockboxes(ctx, t.ID())
+	if err != nil {
+		return w, err
+	}
+	for _, n := range names {
+		if n == w.Lockbox {
+			continue
+		}
+		if err := r.st.Delete(ctx, n); err != nil {
+			return w, err
+		}
+		w.Removed = append(w.Removed, n)
+	}
+	return w, nil
 }

@@ -56,7 +56,6 @@ type BackupTable struct {
 	NewBytes  int64      `json:"new_bytes"` // of these, sent for this backup
 	IndexSize int64      `json:"index_size"`
 	Index     digest     `json:"index"`
-	Lockbox   string     `json:"lockbox"` // object
 	// KeyVersions of the table's key are needed to restore it.
 	KeyVersions []uint32 `json:"key_versions"`
 }
@@ -133,7 +132,7 @@ func parseManifest(name string, data []byte) (*Backup, error) {
 		if i > 0 && t.Table == b.Tables[i-1].Table {
 			return nil, bad(corrupt.ErrFormat, "table %s twice", t.Table)
 		}
-		if !strings.HasPrefix(t.Lockbox, lockboxPrefix+t.Table.String()+"/") || t.Files < 0 || t.Bytes < 0 || t.NewBytes < 0 || t.IndexSize < 0 || t.IndexSize > maxIndex {
+		if t.Files < 0 || t.Bytes < 0 || t.NewBytes < 0 || t.IndexSize < 0 || t.IndexSize > maxIndex {
 			return nil, bad(corrupt.ErrFormat, "table %s has an entry that cannot be", t.Table)
 		}
 	}

@@ -314,3 +314,17 @@ func (r *restore) cut(ctx context.Context, i *instance) error {
 	}
 	return i.compact(ctx, nil, nil)
 }
+
+// TableName is the name that a table had when its keys were taken out of the keyring,
+// as in a lockbox; "" where a store of before metadata version 3 has none.
+func TableName(keys *keyring.TableKeys) (string, error) {
+	m, err := decodeMetadata(keys.Metadata())
+	if err != nil {
+		return "", err
+	}
+	return m.name, nil
+}
+
+// CheckTableName tells whether a table may have a name: keyspace.table. The error is
+// ErrInvalidName.
+func CheckTableName(name string) error { return checkTableName(name) }

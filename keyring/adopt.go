@@ -54,6 +54,18 @@ func (t *TableKeys) Adopt(file ID, key *Secret) (WrappedDataKey, error) {
 	return WrappedDataKey{File: file, Version: t.version, Wrapped: w}, err
 }
 
+// Holds tells whether t has these versions of the table's key.
+func (t *TableKeys) Holds(versions []uint32) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, v := range versions {
+		if t.open == nil || t.open.keys[v] == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // StoreID is the id of the store that the keys belong to.
 func (t *TableKeys) StoreID() ID { return t.store }
 

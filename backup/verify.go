@@ -1,0 +1,398 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cofredb/cofre/backup/storage"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/sstable"
+	"github.com/cofredb/cofre/wal"
+)
+
+// VerifyOptions say what to verify.
+type VerifyOptions struct {
+	Backups []string // names that Find knows; nil is all
+	// Roots open the lockboxes, so that indexes are authenticated, and with ReadData
+	// every seal is opened. Without, only what needs no key is compared.
+	Roots []keyring.RootKey
+	// ReadData is the share of the data to read, 0 to 1: each object is among it by
+	// chance.
+	ReadData       float64
+	Concurrency    int   // files read at once; 0 is 4
+	BytesPerSecond int64 // 0 is unbounded
+	// TempDir is where an object lies while its seals are opened, as ciphertext; "" is the
+	// system's.
+	TempDir  string
+	Progress func(Progress)
+}
+
+// A VerifyReport says what was verified.
+type VerifyReport struct {
+	Backups       int      `json:"backups"`
+	Tables        int      `json:"tables"`
+	Authenticated int      `json:"authenticated"` // of the tables, whose index a key has opened
+	Unsealed      int      `json:"unsealed"`      // of the tables, made without a key
+	Objects       int      `json:"objects"`
+	Bytes         int64    `json:"bytes"` // of the objects
+	Read          int      `json:"objects_read"`
+	ReadBytes     int64    `json:"bytes_read"`
+	Opened        int      `json:"objects_opened"` // whose every seal was opened
+	Faults        []*Fault `json:"faults,omitempty"`
+	// Warnings are what keeps something from being verified and is no fault.
+	Warnings []string      `json:"warnings,omitempty"`
+	Elapsed  time.Duration `json:"elapsed_ns"`
+}
+
+// A Fault is something that is not as it was put, and the backups that need it.
+type Fault struct {
+	Object  string   `json:"object"`
+	Err     error    `json:"-"`
+	Message string   `json:"error"`
+	Backups []string `json:"backups"`
+}
+
+// Verify compares what the repository has with what it should have: manifests with
+// indexes, indexes with lockboxes and with the objects that there are, and as many
+// objects as asked for with their digests and seals. Faults are in the report; the
+// error is of what kept Verify from looking. It changes nothing and takes no lock.
+func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyReport, error) {
+	if o.Concurrency <= 0 {
+		o.Concurrency = defaultConcurrency
+	}
+	if o.ReadData < 0 || o.ReadData > 1 {
+		return nil, fmt.Errorf("backup: a share of %g of the data, not 0 to 1", o.ReadData)
+	}
+	v := &verification{r: r, o: o, began: time.Now(), keys: make(map[keyring.ID]*keyring.TableKeys), objects: make(map[fileKey]*verified)}
+	defer v.wipe()
+	if err := v.backups(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.present(ctx); err != nil {
+		return nil, err
+	}
+	if o.ReadData > 0 {
+		if err := v.read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	v.rep.Elapsed = time.Since(v.began)
+	return &v.rep, nil
+}
+
+type verification struct {
+	r     *Repository
+	o     VerifyOptions
+	began time.Time
+	rep   VerifyReport
+	keys  map[keyring.ID]*keyring.TableKeys
+
+	objects map[fileKey]*verified
+}
+
+// A verified object is a file that an index names.
+type verified struct {
+	file    indexFile
+	table   keyring.ID
+	store   keyring.ID
+	sealed  bool
+	backups []string
+	fault   *Fault
+}
+
+func (v *verification) wipe() {
+	for _, k := range v.keys {
+		k.Wipe()
+	}
+}
+
+func (v *verification) fault(object string, err error, backups ...string) *Fault {
+	for _, f := range v.rep.Faults {
+		if f.Object == object && f.Message == err.Error() {
+			f.Backups = append(f.Backups, backups...)
+			return f
+		}
+	}
+	f := &Fault{Object: object, Err: err, Message: err.Error(), Backups: backups}
+	v.rep.Faults = append(v.rep.Faults, f)
+	return f
+}
+
+// ours tells whether an error is about what the repository holds, and no other's.
+func ours(err error) bool { return errors.Is(err, ErrCorruption) || errors.Is(err, ErrNoLockbox) }
+
+func (v *verification) backups(ctx context.Context) error {
+	names := v.o.Backups
+	if names == nil {
+		var err error
+		if names, err = v.r.backupNames(ctx); err != nil {
+			return err
+		}
+	}
+	for _, n := range names {
+		b, err := v.r.Find(ctx, n)
+		switch {
+		case ours(err):
+			v.fault(backupsPrefix+n, err, n)
+			continue
+		case errors.Is(err, ErrNotFound) && v.o.Backups == nil:
+			continue // removed meanwhile
+		case err != nil:
+			return err
+		}
+		v.rep.Backups++
+		for i := range b.Tables {
+			v.rep.Tables++
+			err := v.table(ctx, b, &b.Tables[i])
+			if ours(err) || errors.Is(err, storage.ErrNotFound) {
+				v.fault(indexName(b.Name, b.Tables[i].Table), err, b.Name)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// table verifies the index of a table, and collects its objects.
+func (v *verification) table(ctx context.Context, b *Backup, e *BackupTable) error {
+	if err := v.r.haveLockbox(ctx, e.Table, e.KeyVersions); errors.Is(err, ErrCorruption) {
+		v.fault(lockboxPrefix+e.Table.String(), err, b.Name)
+	} else if err != nil {
+		return err
+	}
+	x, err := v.r.readIndex(ctx, b, e)
+	if err != nil {
+		return err
+	}
+	keys, err := v.openKeys(ctx, e)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !x.sealed:
+		v.rep.Unsealed++
+	case keys != nil:
+		if x, err = v.r.openIndex(ctx, b, e, keys); err != nil {
+			return err
+		}
+		v.rep.Authenticated++
+	}
+	for _, f := range x.files {
+		if f.empty() {
+			continue
+		}
+		o := v.objects[f.key()]
+		if o == nil {
+			o = &verified{file: f, table: x.table, store: x.store, sealed: x.sealed}
+			v.objects[f.key()] = o
+		} else if x.sealed && !o.sealed {
+			o.file, o.sealed = f, true
+		}
+		o.backups = append(o.backups, b.Name)
+	}
+	return nil
+}
+
+// openKeys opens the keys of a table, once; nil where there is no root key to do it.
+func (v *verification) openKeys(ctx context.Context, e *BackupTable) (*keyring.TableKeys, error) {
+	if len(v.o.Roots) == 0 {
+		return nil, nil
+	}
+	if k := v.keys[e.Table]; k != nil && k.Holds(e.KeyVersions) {
+		return k, nil
+	}
+	keys, err := v.r.Keys(ctx, e.Table, e.KeyVersions, v.o.Roots)
+	if err != nil && !errors.Is(err, ErrCorruption) && errors.Is(err, ErrNoLockbox) {
+		v.warn("table %s: %v", e.Table, err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if old := v.keys[e.Table]; old != nil {
+		old.Wipe()
+	}
+	v.keys[e.Table] = keys
+	return keys, nil
+}
+
+func (v *verification) warn(format string, args ...any) {
+	w := fmt.Sprintf(format, args...)
+	if !slices.Contains(v.rep.Warnings, w) {
+		v.rep.Warnings = append(v.rep.Warnings, w)
+	}
+}
+
+// present looks which objects there are.
+func (v *verification) present(ctx context.Context) error {
+	missing := make(map[fileKey]bool, len(v.objects))
+	for k, o := range v.objects {
+		missing[k] = true
+		v.rep.Objects++
+		v.rep.Bytes += o.file.size
+	}
+	for info, err := range v.r.st.List(ctx, dataPrefix) {
+		if err != nil {
+			return err
+		}
+		k, ok := parseObject(info.Name)
+		o := v.objects[k]
+		if !ok || o == nil {
+			continue
+		}
+		delete(missing, k)
+		if info.Size != o.file.size {
+			o.fault = v.fault(info.Name, corrupt.New(corrupt.ErrMissing, info.Name, -1, "has %d bytes, the index says %d", info.Size, o.file.size), o.backups...)
+		}
+	}
+	for k := range missing {
+		o := v.objects[k]
+		o.fault = v.fault(k.object(), corrupt.New(corrupt.ErrMissing, k.object(), -1, "an index names it"), o.backups...)
+	}
+	return nil
+}
+
+// read reads objects whole.
+func (v *verification) read(ctx context.Context) error {
+	m := newMeter("read", v.o.Progress, v.o.BytesPerSecond)
+	var chosen []*verified
+	for _, o := range v.objects {
+		if o.fault == nil && (v.o.ReadData >= 1 || rand.Float64() < v.o.ReadData) {
+			chosen = append(chosen, o)
+			m.change(func(p *Progress) { p.Files++; p.Bytes += o.file.size })
+		}
+	}
+	faults := make([]error, len(chosen))
+	opened := make([]bool, len(chosen))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(v.o.Concurrency)
+	for i, o := range chosen {
+		g.Go(func() error {
+			var err error
+			opened[i], err = v.object(ctx, o, m)
+			m.change(func(p *Progress) { p.Done++ })
+			if errors.Is(err, ErrCorruption) || errors.Is(err, storage.ErrNotFound) {
+				faults[i] = err
+				return nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	m.end()
+	for i, o := range chosen {
+		v.rep.Read++
+		v.rep.ReadBytes += o.file.size
+		if opened[i] {
+			v.rep.Opened++
+		}
+		if faults[i] != nil {
+			v.fault(o.file.key().object(), faults[i], o.backups...)
+		}
+	}
+	return nil
+}
+
+// object reads an object: its digest, and where there is a key every seal.
+func (v *verification) object(ctx context.Context, o *verified, m *meter) (opened bool, err error) {
+	name := o.file.key().object()
+	keys := v.keys[o.table]
+	if !o.sealed || keys == nil || o.file.name == overlayName {
+		got, err := v.r.digest(ctx, name, func(n int) error { return m.moved(ctx, n) })
+		if err == nil && got != o.file.digest {
+			err = corrupt.New(corrupt.ErrAuth, name, -1, "its SHA-256 is %s, the index says %s", got, o.file.digest)
+		}
+		return false, damaged(name, err)
+	}
+	f, err := os.CreateTemp(v.o.TempDir, "cofre-verify-")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	in, err := v.r.st.Get(ctx, name, 0, o.file.size)
+	if err != nil {
+		return false, damaged(name, err)
+	}
+	h := sha256.New()
+	err = errors.Join(damaged(name, pour(ctx, f, io.TeeReader(in, h), m)), in.Close())
+	if err != nil {
+		return false, err
+	}
+	if got := digest(h.Sum(nil)); got != o.file.digest {
+		return false, corrupt.New(corrupt.ErrAuth, name, -1, "its SHA-256 is %s, the index says %s", got, o.file.digest)
+	}
+	return true, v.open(f, name, o, keys)
+}
+
+// open opens every seal of a file.
+func (v *verification) open(f *os.File, name string, o *verified, keys *keyring.TableKeys) error {
+	buf := make([]byte, min(o.file.size, keyring.HeaderLen))
+	if _, err := f.ReadAt(buf, 0); err != nil {
+		return err
+	}
+	h, err := keyring.ParseHeader(buf)
+	if err != nil {
+		return corrupt.At(name, err)
+	}
+	if id := h.Identity; id.FileID != o.file.id {
+		return corrupt.New(corrupt.ErrForeign, name, 48, "is file %s", id.FileID)
+	}
+	wraps := make(map[keyring.ID]keyring.WrappedDataKey)
+	for _, k := range o.file.keys {
+		wraps[k.File] = k
+	}
+	dataKey := func(id keyring.ID, version uint32, wrapped []byte) (*keyring.Secret, error) {
+		if w, ok := wraps[id]; ok {
+			version, wrapped = w.Version, w.Wrapped[:]
+		}
+		return keys.DataKey(id, version, wrapped)
+	}
+	key, err := dataKey(h.Identity.FileID, h.KeyVersion, h.WrappedKey[:])
+	if err != nil {
+		return corrupt.At(name, err)
+	}
+	defer key.Wipe()
+	file := unclosed{f}
+	if h.Identity.Kind.Random() {
+		s, err := sstable.NewReader(file, o.file.size, h, key, sstable.Options{Path: name, Suite: v.r.opts.suite})
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		var first error
+		_, err = s.Verify(func(_ int64, err error) bool { first = err; return false })
+		return errors.Join(first, err)
+	}
+	l, err := wal.NewReader(file, o.file.size, h, key, wal.ReaderOptions{Options: wal.Options{Path: name, Suite: v.r.opts.suite}, Key: dataKey})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for {
+		if _, err := l.Next(); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// unclosed is a file whose owner closes it.
+type unclosed struct{ *os.File }
+
+func (unclosed) Close() error { return nil }
