@@ -25,12 +25,15 @@ type RestoreOptions struct {
 	// At is the time to restore to, to the frame of a log; zero is the moment of the
 	// backup. It takes an archive of the tables' logs.
 	At time.Time
+	// ToEnd restores to the end of the archive.
+	ToEnd bool
 	// Tables are those to restore, by name; nil is all of the backup.
 	Tables []string
 	// As gives tables other names.
 	As map[string]string
-	// From and To bound the keys that are restored; nil is a table's end.
-	From, To []byte
+	// From and To bound the keys that are restored, and all of them begin with Prefix;
+	// nil is a table's end.
+	From, To, Prefix []byte
 	// Roots open the lockboxes: those of the tables that were backed up.
 	Roots []keyring.RootKey
 	// RootKey wraps the keys of the new tables; nil is the store's.
@@ -71,7 +74,7 @@ type RestoredTable struct {
 }
 
 // Restore makes tables out of a backup, in an open store: that of the backup, or any
-// other. It never overwrites: a name that is taken is an error, before anything is
+// other; with DryRun the store may be nil, for one that is not there yet. It never overwrites: a name that is taken is an error, before anything is
 // fetched. So is a key that does not open. What is fetched is compared with the sealed
 // index, a byte at a time; of a backup that is unsealed every seal is opened instead.
 //
@@ -84,6 +87,9 @@ func (r *Repository) Restore(ctx context.Context, s *engine.Store, o RestoreOpti
 	began := time.Now()
 	if o.Concurrency <= 0 {
 		o.Concurrency = defaultConcurrency
+	}
+	if s == nil && !o.DryRun {
+		return nil, errors.New("backup: no store to restore into")
 	}
 	plan, err := r.plan(ctx, s, &o)
 	if err != nil {
@@ -230,8 +236,10 @@ func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o
 // names gives each table its name, and finds that one is taken.
 func (p *plan) names() error {
 	taken := make(map[string]bool)
-	for _, t := range p.store.Tables() {
-		taken[t.Name] = true
+	if p.store != nil {
+		for _, t := range p.store.Tables() {
+			taken[t.Name] = true
+		}
 	}
 	for from := range p.o.As {
 		if !slices.ContainsFunc(p.tables, func(t *planned) bool { return t.done.Name == from }) {
@@ -290,7 +298,7 @@ func (p *plan) restore(ctx context.Context, m *meter, t *planned) error {
 	if err := p.fetch(ctx, m, stage, t); err != nil {
 		return err
 	}
-	src := engine.RestoreSource{Stage: stage, Keys: t.keys, From: p.o.From, To: p.o.To}
+	src := engine.RestoreSource{Stage: stage, Keys: t.keys, From: p.o.From, To: p.o.To, Prefix: p.o.Prefix}
 	if t.index.sealed {
 		src.Compared, src.Seal = true, t.index.seal
 		src.Wraps = []keyring.WrappedDataKey{}

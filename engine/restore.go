@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -38,8 +39,26 @@ type RestoreSource struct {
 	// Log gives batches of Pebble's, from archived logs, in order. Those that the files
 	// have already are passed over. nil is none.
 	Log iter.Seq2[[]byte, error]
-	// From and To bound the keys that are restored; nil is the table's end.
-	From, To []byte
+	// From and To bound the keys that are restored, and all of them begin with Prefix;
+	// nil is the table's end.
+	From, To, Prefix []byte
+}
+
+// bounds are From and To with Prefix in them. The error says that no key lies between.
+func (r *RestoreSource) bounds() (from, to []byte, err error) {
+	from, to = r.From, r.To
+	if len(r.Prefix) > 0 {
+		if bytes.Compare(from, r.Prefix) < 0 {
+			from = r.Prefix
+		}
+		if end := prefixEnd(r.Prefix); end != nil && (to == nil || bytes.Compare(end, to) < 0) {
+			to = end
+		}
+	}
+	if to != nil && bytes.Compare(from, to) >= 0 {
+		return nil, nil, fmt.Errorf("engine: no key is from %q on and before %q", clip(string(from)), clip(string(to)))
+	}
+	return from, to, nil
 }
 
 // RestoreOptions say what a restored table is like.
@@ -76,8 +95,8 @@ func (s *Store) RestoreTable(ctx context.Context, name string, opts RestoreOptio
 	if err != nil {
 		return nil, err
 	}
-	if slices.Compare(src.From, src.To) >= 0 && src.To != nil {
-		return nil, fmt.Errorf("engine: no key is from %q on and before %q", src.From, src.To)
+	if src.From, src.To, err = src.bounds(); err != nil {
+		return nil, err
 	}
 	r := &restore{store: s, src: src, name: name}
 	if err := r.check(ctx); err != nil {

@@ -139,7 +139,7 @@ func (a *app) command() *cobra.Command {
 		a.initCommand(), a.importCommand(), a.exportCommand(), a.tableCommand(),
 		a.putCommand(), a.getCommand(), a.deleteCommand(), a.scanCommand(),
 		a.snapshotCommand(), a.keysCommand(), a.kmsCommand(), a.auditCommand(),
-		a.inspectCommand(), a.verifyCommand(), a.statsCommand(),
+		a.backupCommand(), a.restoreCommand(), a.inspectCommand(), a.verifyCommand(), a.statsCommand(),
 	)
 	root.AddCommand(topics()...)
 	completeWords(root)

@@ -19,6 +19,7 @@ type progress struct {
 	bars    *mpb.Progress // nil: no bar
 	bar     *mpb.Bar
 	entries atomic.Int64
+	files   atomic.Int64 // of how many; 0 where that is not known
 }
 
 // progress draws on standard error if that is a terminal.
@@ -32,11 +33,12 @@ func (a *app) progress(name string, in *input) *progress {
 // draw shows entries, bytes, rate and, where the total is known, time left.
 func (a *app) draw(name string, in *input, opts ...mpb.ContainerOption) *progress {
 	p := &progress{app: a}
+	p.files.Store(int64(in.files))
 	p.bars = mpb.New(append(opts, mpb.WithRefreshRate(150*time.Millisecond))...)
 	entries := decor.Any(func(decor.Statistics) string {
 		n := thousands(p.entries.Load())
-		if in.files > 0 {
-			n += " of " + thousands(int64(in.files))
+		if files := p.files.Load(); files > 0 {
+			n += " of " + thousands(files)
 		}
 		return n
 	}, decor.WCSyncSpaceR)
@@ -66,6 +68,14 @@ func (p *progress) set(entries, bytes int64) {
 	p.entries.Store(entries)
 	if p.bars != nil {
 		p.bar.SetCurrent(bytes)
+	}
+}
+
+// total says how much there is, where that is learned as it goes.
+func (p *progress) total(files int, bytes int64) {
+	p.files.Store(int64(files))
+	if p.bars != nil {
+		p.bar.SetTotal(bytes, false)
 	}
 }
 

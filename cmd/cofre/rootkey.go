@@ -43,9 +43,14 @@ func (k *rootKeys) others() (others []keyring.RootKey) {
 	return append(others, k.recovery...)
 }
 
+// all are the root keys, the first first.
+func (k *rootKeys) all() []keyring.RootKey {
+	return append([]keyring.RootKey{k.RootKey}, k.others()...)
+}
+
 // pins tells whether a root key of that URI may be used.
 func (k *rootKeys) pins(uri string) bool {
-	return slices.ContainsFunc(append(k.others(), k.RootKey), func(r keyring.RootKey) bool { return r.URI() == uri })
+	return slices.ContainsFunc(k.all(), func(r keyring.RootKey) bool { return r.URI() == uri })
 }
 
 // byName returns a key that the flags name, or nil.
