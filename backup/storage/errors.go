@@ -14,7 +14,7 @@ var (
 	// ErrExists: the name is taken.
 	ErrExists = errors.New("exists already")
 	// ErrConflict: a register has another version than the one that was to be
-	// swapped. Load it again.
+	// swapped: load it again. Or an object was replaced while it was read.
 	ErrConflict = errors.New("changed meanwhile")
 	// ErrDenied: credentials are missing, wrong or lack a permission; or the
 	// mode of a directory forbids it. Trying again does not help.
@@ -29,6 +29,9 @@ var (
 	// ErrDamaged: the storage holds, or delivers, other bytes than those that
 	// were put, or another number of them. It cannot be trusted with backups.
 	ErrDamaged = errors.New("stored bytes are not those that were put")
+	// ErrAnswer: the storage gave an answer that is not one to the question, such
+	// as another range, or a list out of order. It does not keep to its protocol.
+	ErrAnswer = errors.New("storage gave a wrong answer")
 	// ErrName: no object can have this name.
 	ErrName = errors.New("malformed object name")
 	// ErrNotRegular: a symbolic link, a FIFO, a device or a directory lies
