@@ -137,13 +137,27 @@ func (r *Repository) Location() string { return r.st.Location() }
 
 // write runs f as the one who writes. f's context ends before the lease does.
 func (r *Repository) write(ctx context.Context, operation string, f func(ctx context.Context) error) error {
-	l, err := lease.Acquire(ctx, r.st, lockName, lease.Options{Operation: operation, Wait: r.opts.LockWait})
+	l, err := r.acquire(ctx, operation)
 	if err != nil {
 		return err
 	}
-	err = f(l.Context())
+	bound, cancel := l.Bind(ctx)
+	defer cancel()
+	err = f(bound)
 	if lost := l.Err(); lost != nil && err != nil {
-		err = lost
+		return errors.Join(lost, err)
 	}
-	return errors.Join(err, l.Release())
+	// Also where ctx has ended: nobody else is to wait for it.
+	return errors.Join(err, l.Release(context.WithoutCancel(ctx)))
+}
+
+// acquire takes the lease, and waits for it as long as the options say.
+func (r *Repository) acquire(ctx context.Context, operation string) (*lease.Lease, error) {
+	o := lease.Options{Operation: operation, Wait: r.opts.LockWait > 0}
+	if o.Wait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.opts.LockWait)
+		defer cancel()
+	}
+	return lease.Acquire(ctx, r.st, lockName, o)
 }

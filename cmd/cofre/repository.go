@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cofredb/cofre/backup"
+	"github.com/cofredb/cofre/backup/storage"
 	"github.com/cofredb/cofre/backup/storage/locate"
 	"github.com/cofredb/cofre/engine"
 )
@@ -64,7 +66,7 @@ func (a *app) withRepositoryAt(ctx context.Context, location string, wait time.D
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	r, err := backup.Open(ctx, st, backup.Options{Create: create, LockWait: wait, Logger: a.logger()})
+	r, err := backup.Open(ctx, st, backup.Options{Create: create, LockWait: wait, Logger: slog.New(notes{a})})
 	if err != nil {
 		return err
 	}
@@ -319,7 +321,7 @@ tenth of them, chosen by chance.`,
 				if !noKeys {
 					roots, err := a.rootKeys(cmd.Context(), false)
 					if err != nil {
-						return withHint(err, `--no-keys verifies what needs no key`)
+						return fmt.Errorf("--no-keys verifies what needs no key; for all else: %w", err)
 					}
 					defer roots.close()
 					o.Roots = roots.all()
@@ -584,4 +586,62 @@ func (a *app) backupStatsCommand(f *repoFlags) *cobra.Command {
 			})
 		},
 	}
+}
+
+func (a *app) checkStorageCommand(f *repoFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check-storage",
+		Short: "Find out whether a storage keeps its promises",
+		Long: `Tries what a repository relies on: that what was written is read, listed and gone when it
+is removed, that of two who make one object exactly one does, that ranges and large objects
+come back as they were. It makes objects of its own below check-storage/ and removes them;
+what else lies there is not touched.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := f.check(); err != nil {
+				return err
+			}
+			st, err := locate.Open(cmd.Context(), f.location, locate.Options{Create: true})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, st.Close()) }()
+			return storage.Check(cmd.Context(), st, storage.CheckOptions{Report: func(p storage.Finding) {
+				kept, fault := "kept", ""
+				if p.Err != nil {
+					kept, fault = "BROKEN", p.Err.Error()
+				}
+				if a.json {
+					a.writeJSON(a.stdout, struct {
+						Promise string `json:"promise"`
+						Matters string `json:"matters_to"`
+						Kept    bool   `json:"kept"`
+						Error   string `json:"error,omitempty"`
+						Took    int64  `json:"took_ns"`
+					}{p.Promise, p.Matters, p.Err == nil, fault, int64(p.Took)})
+					return
+				}
+				fmt.Fprintf(a.stdout, "%-7s %s (%s)\n", kept, p.Promise, p.Took.Round(time.Millisecond))
+				if p.Err != nil {
+					fmt.Fprintf(a.stdout, "        matters to %s: %s\n", p.Matters, safeLine(fault))
+				}
+			}})
+		},
+	}
+}
+
+// notes hands what a library logs to the user.
+type notes struct{ a *app }
+
+func (n notes) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (n notes) WithAttrs([]slog.Attr) slog.Handler           { return n }
+func (n notes) WithGroup(string) slog.Handler                { return n }
+func (n notes) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(at slog.Attr) bool {
+		text += fmt.Sprintf("; %s: %s", at.Key, at.Value)
+		return true
+	})
+	n.a.note("warning: %s", text)
+	return nil
 }
