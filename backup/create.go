@@ -121,7 +121,6 @@ type tableCopy struct {
 	index *index
 	known map[keyring.ID]indexFile // of the newest index that opens
 	sent  []int64                  // by file; -1 where it was there
-	entry BackupTable
 }
 
 func (c *creation) run(ctx context.Context, tables []*engine.Table) (err error) {
@@ -154,8 +153,12 @@ func (c *creation) run(ctx context.Context, tables []*engine.Table) (err error) 
 	if err := c.copyFiles(ctx); err != nil {
 		return err
 	}
-	for _, t := range c.copies {
-		if err := c.finish(ctx, t); err != nil {
+	core, err := c.enter()
+	if err != nil {
+		return err
+	}
+	for i, t := range c.copies {
+		if err := c.finish(ctx, t, core, &c.backup.Tables[i]); err != nil {
 			return fmt.Errorf("back up %s: %w", t.table.Name(), err)
 		}
 	}
@@ -313,7 +316,7 @@ func (r *Repository) readIndex(ctx context.Context, b *Backup, e *BackupTable) (
 		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "is of table %s in backup %s of store %s", x.table, clip(x.backup), x.store)
 	case !x.time.Equal(b.Time) || !x.at.Equal(e.At):
 		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "is of %s, the manifest says %s", stamp(x.at), stamp(e.At))
-	case x.sealed != e.Sealed || len(x.files) != e.Files || x.bytes() != e.Bytes:
+	case x.sealed != e.Sealed || x.version != e.SealVersion || len(x.files) != e.Files || x.bytes() != e.Bytes:
 		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "has %d files of %d bytes, sealed: %t; the manifest says %d, %d, %t",
 			len(x.files), x.bytes(), x.sealed, e.Files, e.Bytes, e.Sealed)
 	}
@@ -333,8 +336,12 @@ func (r *Repository) openIndex(ctx context.Context, b *Backup, e *BackupTable, k
 	if err := x.open(keys); err != nil {
 		return nil, corrupt.At(name, err)
 	}
-	if !slices.Equal(x.tables, b.ids()) {
-		return nil, corrupt.New(corrupt.ErrForeign, backupsPrefix+b.Name, -1, "names %d tables, when it was made there were %d", len(b.Tables), len(x.tables))
+	core, err := b.core()
+	if err != nil {
+		return nil, err
+	}
+	if x.core != core {
+		return nil, corrupt.New(corrupt.ErrAuth, backupsPrefix+b.Name, -1, "is not the manifest of which the index of table %s has the digest", e.Table)
 	}
 	return x, nil
 }
@@ -451,12 +458,26 @@ func (r *Repository) digest(ctx context.Context, name string, moved func(n int) 
 	}
 }
 
-// finish puts lockbox and index of a table: its files are all there.
-func (c *creation) finish(ctx context.Context, t *tableCopy) error {
-	t.index.tables = make([]keyring.ID, len(c.copies))
-	for i, o := range c.copies {
-		t.index.tables[i] = o.table.ID()
+// enter puts the tables into the manifest, and returns the digest of what is known of it
+// now: their files are all there.
+func (c *creation) enter() (digest, error) {
+	for _, t := range c.copies {
+		e := BackupTable{
+			Table: t.table.ID(), At: t.held.At, Sealed: t.index.sealed, Files: len(t.index.files), Bytes: t.index.bytes(),
+			KeyVersions: t.index.versions(),
+		}
+		for _, n := range t.sent {
+			e.NewBytes += max(0, n)
+		}
+		c.backup.Tables = append(c.backup.Tables, e)
 	}
+	c.backup.Finished = c.r.opts.Now().UTC()
+	return c.backup.core()
+}
+
+// finish puts lockbox and index of a table.
+func (c *creation) finish(ctx context.Context, t *tableCopy, core digest, e *BackupTable) error {
+	t.index.core = core
 	data, err := c.sealIndex(ctx, t)
 	if err != nil {
 		return err
@@ -472,13 +493,7 @@ func (c *creation) finish(ctx context.Context, t *tableCopy) error {
 	if err := c.r.st.Put(ctx, indexName(c.backup.Name, t.table.ID()), storage.Bytes(data)); err != nil {
 		return err
 	}
-	t.entry = BackupTable{
-		Table: t.table.ID(), At: t.held.At, Sealed: t.index.sealed, Files: len(t.index.files), Bytes: t.index.bytes(),
-		IndexSize: int64(len(data)), Index: sum(data), KeyVersions: t.index.versions(),
-	}
-	for _, n := range t.sent {
-		t.entry.NewBytes += max(0, n)
-	}
+	e.SealVersion, e.IndexSize, e.Index = t.index.version, int64(len(data)), sum(data)
 	return nil
 }
 
@@ -486,6 +501,8 @@ func (c *creation) sealIndex(ctx context.Context, t *tableCopy) (data []byte, er
 	if !t.index.sealed {
 		return t.index.encode(nil)
 	}
+	// Where the key is not to be had any more, the call fails: the next one makes a backup
+	// without.
 	err = t.table.WithKeys(ctx, func(keys *keyring.TableKeys) error {
 		data, err = t.index.encode(keys)
 		return err
@@ -495,10 +512,6 @@ func (c *creation) sealIndex(ctx context.Context, t *tableCopy) (data []byte, er
 
 // publish makes the backup exist.
 func (c *creation) publish(ctx context.Context) error {
-	for _, t := range c.copies {
-		c.backup.Tables = append(c.backup.Tables, t.entry)
-	}
-	c.backup.Finished = c.r.opts.Now().UTC()
 	data, err := c.backup.encode()
 	if err != nil {
 		return err
@@ -506,11 +519,11 @@ func (c *creation) publish(ctx context.Context) error {
 	if err := c.r.st.Put(ctx, backupsPrefix+c.backup.Name, storage.Bytes(data)); err != nil {
 		return err
 	}
-	for _, t := range c.copies {
+	for i, t := range c.copies {
 		if !t.index.sealed {
 			continue
 		}
-		if err := c.r.noteNeeded(ctx, t.table, t.index.versions()); err != nil {
+		if err := c.r.noteNeeded(ctx, t.table, c.backup.Tables[i].Needed()); err != nil {
 			c.warnings = append(c.warnings, fmt.Sprintf("%s could not be told which versions of its key its backups need: %v", t.table.Name(), err))
 		}
 	}
@@ -535,7 +548,7 @@ func (r *Repository) noteNeeded(ctx context.Context, t *engine.Table, newest []u
 	n := engine.BackupNote{Repository: r.id, Location: r.st.Location(), At: r.opts.Now().UTC()}
 	for _, b := range list {
 		if e, ok := b.Table(t.ID()); ok {
-			n.Versions = append(n.Versions, e.KeyVersions...)
+			n.Versions = append(n.Versions, e.Needed()...)
 		}
 	}
 	return t.NoteBackups(ctx, n)

@@ -25,6 +25,9 @@ var (
 	ErrOutOfRange = errors.New("out of the reach of backups and archive")
 	// ErrNoLockbox: no lockbox of the repository opens with the root keys given.
 	ErrNoLockbox = errors.New("no lockbox opens with these root keys")
+	// ErrUnsealed: the table was backed up without its key, and nothing attests what
+	// belongs to it at which time.
+	ErrUnsealed = errors.New("the backup is unsealed")
 	// ErrPinned: the backup is pinned, and is not removed.
 	ErrPinned = errors.New("the backup is pinned")
 	// ErrVersion: the repository was made by a newer Cofre.

@@ -61,8 +61,7 @@ const (
 // All that stands before the body is the additional data of the seal. The body, sealed as a
 // record of the table's, is zstd (RFC 8878) of
 //
-//	  4    count of tables in the backup, in ascending order
-//	   16  id
+//	 32    SHA-256 of the manifest, but for what the indexes add to it
 //	4+n    name of the table
 //	4+n    how MANIFEST, markers and logs hang together, as the engine has it
 //	       and for each file, in the order above,
@@ -82,9 +81,9 @@ type index struct {
 	files       []indexFile
 
 	// Of the body.
-	tables []keyring.ID
-	name   string
-	seal   []byte
+	core digest // of the manifest
+	name string
+	seal []byte
 
 	version uint32 // of the table's key that seals the body
 	body    []byte // as it lies there
@@ -160,10 +159,7 @@ func (x *index) encode(keys *keyring.TableKeys) ([]byte, error) {
 
 func (x *index) encodeBody() []byte {
 	var w codec.Writer
-	w.U32(uint32(len(x.tables)))
-	for _, t := range x.tables {
-		w.Raw(t[:])
-	}
+	w.Raw(x.core[:])
 	w.Str(x.name)
 	w.Bytes(x.seal)
 	for i := range x.files {
@@ -276,10 +272,7 @@ func (x *index) open(keys *keyring.TableKeys) error {
 }
 
 func (x *index) parseBody(r *codec.Reader) error {
-	x.tables = make([]keyring.ID, r.Count(maxFiles, 16))
-	for i := range x.tables {
-		r.Fill(x.tables[i][:])
-	}
+	r.Fill(x.core[:])
 	x.name = r.Str(maxName)
 	x.seal = r.Bytes(maxSealSize)
 	for i := range x.files {
@@ -299,11 +292,8 @@ func (x *index) parseBody(r *codec.Reader) error {
 	return r.Done()
 }
 
-// versions are those of the table's key that the index needs to be opened and restored.
+// versions are those of the table's key that wrap data keys.
 func (x *index) versions() (vs []uint32) {
-	if x.sealed {
-		vs = append(vs, x.version)
-	}
 	for i := range x.files {
 		for _, k := range x.files[i].keys {
 			vs = append(vs, k.Version)

@@ -223,7 +223,7 @@ func (r *Repository) rewrap(ctx context.Context, t *engine.Table, removeOld bool
 	}
 	for _, b := range list {
 		if e, ok := b.Table(t.ID()); ok {
-			if err := checkLockbox("backup "+b.Name, box, t.ID(), e.KeyVersions); err != nil {
+			if err := checkLockbox("backup "+b.Name, box, t.ID(), e.Needed()); err != nil {
 				return w, err
 			}
 		}

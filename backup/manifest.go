@@ -29,8 +29,8 @@ const FormatVersion = 1
 const maxManifest = 64 << 20
 
 // A Backup is a backup of some tables of one store, as its manifest has it. The
-// manifest is in the clear: it is compared with the tables' sealed indexes where there
-// are keys.
+// manifest is in the clear. The sealed index of each table has the digest of all of it
+// but what the indexes themselves add: their digests, sizes, and versions of keys.
 type Backup struct {
 	Format     int        `json:"format"`
 	Name       string     `json:"name"`
@@ -48,16 +48,28 @@ type Backup struct {
 
 // A BackupTable is one table of a backup.
 type BackupTable struct {
-	Table     keyring.ID `json:"table"`
-	At        time.Time  `json:"at"` // what was acknowledged before is in it
-	Sealed    bool       `json:"sealed"`
-	Files     int        `json:"files"`
-	Bytes     int64      `json:"bytes"`     // of ciphertext
-	NewBytes  int64      `json:"new_bytes"` // of these, sent for this backup
-	IndexSize int64      `json:"index_size"`
-	Index     digest     `json:"index"`
-	// KeyVersions of the table's key are needed to restore it.
+	Table    keyring.ID `json:"table"`
+	At       time.Time  `json:"at"` // what was acknowledged before is in it
+	Sealed   bool       `json:"sealed"`
+	Files    int        `json:"files"`
+	Bytes    int64      `json:"bytes"`     // of ciphertext
+	NewBytes int64      `json:"new_bytes"` // of these, sent for this backup
+	// KeyVersions of the table's key wrap the data keys of its files.
 	KeyVersions []uint32 `json:"key_versions"`
+	// SealVersion of the table's key seals the index; 0 unless Sealed.
+	SealVersion uint32 `json:"seal_version"`
+	IndexSize   int64  `json:"index_size"`
+	Index       digest `json:"index"`
+}
+
+// Needed are the versions of the table's key that it takes to restore it, ascending.
+func (t *BackupTable) Needed() []uint32 {
+	vs := slices.Clone(t.KeyVersions)
+	if t.Sealed {
+		vs = append(vs, t.SealVersion)
+	}
+	slices.Sort(vs)
+	return slices.Compact(vs)
 }
 
 // Bytes is the size of the backup's files.
@@ -86,16 +98,20 @@ func (b *Backup) Table(id keyring.ID) (*BackupTable, bool) {
 	return nil, false
 }
 
-func (b *Backup) ids() []keyring.ID {
-	ids := make([]keyring.ID, len(b.Tables))
-	for i, t := range b.Tables {
-		ids[i] = t.Table
-	}
-	return ids
-}
-
-// encode gives the bytes of the manifest.
+// encode gives the bytes of the manifest. There is one encoding of each.
 func (b *Backup) encode() ([]byte, error) { return json.MarshalIndent(b, "", "  ") }
+
+// core is the digest of what the indexes attest.
+func (b *Backup) core() (digest, error) {
+	c := *b
+	c.Tables = slices.Clone(b.Tables)
+	for i := range c.Tables {
+		t := &c.Tables[i]
+		t.SealVersion, t.IndexSize, t.Index = 0, 0, digest{}
+	}
+	data, err := c.encode()
+	return sum(data), err
+}
 
 func parseManifest(name string, data []byte) (*Backup, error) {
 	object := backupsPrefix + name
@@ -121,6 +137,8 @@ func parseManifest(name string, data []byte) (*Backup, error) {
 		return nil, bad(corrupt.ErrFormat, "something follows the manifest")
 	}
 	switch {
+	case !canonical(b, data):
+		return nil, bad(corrupt.ErrFormat, "it is not written as a manifest is")
 	case b.Name != name:
 		return nil, bad(corrupt.ErrForeign, "is the manifest of %q", clip(b.Name))
 	case b.Store.IsZero():
@@ -137,6 +155,11 @@ func parseManifest(name string, data []byte) (*Backup, error) {
 		}
 	}
 	return b, nil
+}
+
+func canonical(b *Backup, data []byte) bool {
+	again, err := b.encode()
+	return err == nil && bytes.Equal(again, data)
 }
 
 func compareIDs(a, b keyring.ID) int { return bytes.Compare(a[:], b[:]) }

@@ -27,6 +27,9 @@ type RestoreOptions struct {
 	At time.Time
 	// ToEnd restores to the end of the archive.
 	ToEnd bool
+	// Unsealed restores tables too that were backed up without their key: what is
+	// restored was the table's at some time, and nothing attests which.
+	Unsealed bool
 	// Tables are those to restore, by name; nil is all of the backup.
 	Tables []string
 	// As gives tables other names.
@@ -45,6 +48,11 @@ type RestoreOptions struct {
 	// BytesPerSecond bounds what is fetched; 0 does not.
 	BytesPerSecond int64
 	Progress       func(Progress)
+}
+
+// wants tells whether a table is to be restored.
+func (o *RestoreOptions) wants(name string) bool {
+	return o.Tables == nil || slices.Contains(o.Tables, name)
 }
 
 // A RestoreReport says what was restored, or with DryRun would be.
@@ -81,7 +89,7 @@ type RestoredTable struct {
 // A call that was stopped is continued by the same call, which fetches what is missing.
 // A table is there when it is whole; those that come before one that fails stay.
 //
-// Errors: ErrNotFound, ErrNoLockbox, ErrOutOfRange, ErrCorruption,
+// Errors: ErrNotFound, ErrNoLockbox, ErrUnsealed, ErrOutOfRange, ErrCorruption,
 // engine.ErrTableExists, engine.ErrInvalidName, and those of engine and storage.
 func (r *Repository) Restore(ctx context.Context, s *engine.Store, o RestoreOptions) (*RestoreReport, error) {
 	began := time.Now()
@@ -154,7 +162,7 @@ func (r *Repository) plan(ctx context.Context, s *engine.Store, o *RestoreOption
 		if err != nil {
 			return nil, err
 		}
-		if o.Tables != nil && !missing[t.done.Name] {
+		if !o.wants(t.done.Name) {
 			t.keys.Wipe()
 			continue
 		}
@@ -196,7 +204,7 @@ func (r *Repository) base(ctx context.Context, o *RestoreOptions) (*Backup, erro
 }
 
 func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o *RestoreOptions) (_ *planned, err error) {
-	keys, err := r.Keys(ctx, e.Table, e.KeyVersions, o.Roots)
+	keys, err := r.Keys(ctx, e.Table, e.Needed(), o.Roots)
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", e.Table, err)
 	}
@@ -218,11 +226,14 @@ func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o
 	if err != nil {
 		return nil, err
 	}
+	if !e.Sealed && !o.Unsealed && o.wants(name) {
+		return nil, fmt.Errorf("%w: %s in backup %s", ErrUnsealed, name, b.Name)
+	}
 	if t.index.sealed && t.index.name != name && name != "" {
 		return nil, corrupt.New(corrupt.ErrForeign, indexName(b.Name, e.Table), -1, "is of a table of another name")
 	}
 	t.done = RestoredTable{
-		Name: name, Source: e.Table, Sealed: e.Sealed, Files: e.Files, Bytes: e.Bytes, At: e.At, KeyVersions: e.KeyVersions,
+		Name: name, Source: e.Table, Sealed: e.Sealed, Files: e.Files, Bytes: e.Bytes, At: e.At, KeyVersions: e.Needed(),
 	}
 	if !o.At.IsZero() {
 		if t.log, err = r.openArchive(ctx, t, o.At); err != nil {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -79,6 +80,9 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyReport
 		return nil, err
 	}
 	if err := v.present(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.unlisted(ctx); err != nil {
 		return nil, err
 	}
 	if o.ReadData > 0 {
@@ -168,7 +172,7 @@ func (v *verification) backups(ctx context.Context) error {
 
 // table verifies the index of a table, and collects its objects.
 func (v *verification) table(ctx context.Context, b *Backup, e *BackupTable) error {
-	if err := v.r.haveLockbox(ctx, e.Table, e.KeyVersions); errors.Is(err, ErrCorruption) {
+	if err := v.r.haveLockbox(ctx, e.Table, e.Needed()); errors.Is(err, ErrCorruption) {
 		v.fault(lockboxPrefix+e.Table.String(), err, b.Name)
 	} else if err != nil {
 		return err
@@ -184,6 +188,7 @@ func (v *verification) table(ctx context.Context, b *Backup, e *BackupTable) err
 	switch {
 	case !x.sealed:
 		v.rep.Unsealed++
+		v.warn("backup %s: table %s was backed up without its key: what belongs to it is checked when it is restored", b.Name, e.Table)
 	case keys != nil:
 		if x, err = v.r.openIndex(ctx, b, e, keys); err != nil {
 			return err
@@ -211,10 +216,10 @@ func (v *verification) openKeys(ctx context.Context, e *BackupTable) (*keyring.T
 	if len(v.o.Roots) == 0 {
 		return nil, nil
 	}
-	if k := v.keys[e.Table]; k != nil && k.Holds(e.KeyVersions) {
+	if k := v.keys[e.Table]; k != nil && k.Holds(e.Needed()) {
 		return k, nil
 	}
-	keys, err := v.r.Keys(ctx, e.Table, e.KeyVersions, v.o.Roots)
+	keys, err := v.r.Keys(ctx, e.Table, e.Needed(), v.o.Roots)
 	if err != nil && !errors.Is(err, ErrCorruption) && errors.Is(err, ErrNoLockbox) {
 		v.warn("table %s: %v", e.Table, err)
 		return nil, nil
@@ -261,6 +266,29 @@ func (v *verification) present(ctx context.Context) error {
 	for k := range missing {
 		o := v.objects[k]
 		o.fault = v.fault(k.object(), corrupt.New(corrupt.ErrMissing, k.object(), -1, "an index names it"), o.backups...)
+	}
+	return nil
+}
+
+// unlisted warns of indexes without a manifest.
+func (v *verification) unlisted(ctx context.Context) error {
+	if v.o.Backups != nil {
+		return nil
+	}
+	names, err := v.r.backupNames(ctx)
+	if err != nil {
+		return err
+	}
+	last := ""
+	for o, err := range v.r.st.List(ctx, indexPrefix) {
+		if err != nil {
+			return err
+		}
+		backup, _, _ := strings.Cut(strings.TrimPrefix(o.Name, indexPrefix), "/")
+		if _, listed := slices.BinarySearch(names, backup); !listed && backup != last {
+			v.warn("backup %s has an index and no manifest: it was not finished, or is being made, or somebody took it away", backup)
+		}
+		last = backup
 	}
 	return nil
 }

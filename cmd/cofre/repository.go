@@ -263,7 +263,7 @@ names open its lockboxes, it shows the names of the tables too.`,
 						fmt.Fprintf(w, "  at      %s\n", t.At.UTC().Format(time.RFC3339Nano))
 						fmt.Fprintf(w, "  files   %d, %s\n", t.Files, size(t.Bytes))
 						if t.Sealed {
-							fmt.Fprintf(w, "  keys    versions %v of the table's key\n", t.KeyVersions)
+							fmt.Fprintf(w, "  keys    versions %v of the table's key\n", t.Needed())
 						} else {
 							fmt.Fprintf(w, "  keys    unsealed: made without the table's key\n")
 						}
@@ -290,7 +290,7 @@ func (a *app) tableNames(ctx context.Context, r *backup.Repository, b *backup.Ba
 	}
 	defer roots.close()
 	for i, t := range b.Tables {
-		keys, err := r.Keys(ctx, t.Table, t.KeyVersions, roots.all())
+		keys, err := r.Keys(ctx, t.Table, t.Needed(), roots.all())
 		if err != nil {
 			continue
 		}
