@@ -99,7 +99,7 @@ func (b *Batch) Commit(opts *WriteOptions) error {
 	if err := pb.SetRepr(b.b.Repr()); err != nil {
 		return err
 	}
-	if err := i.result(pb.Commit(wo)); err != nil {
+	if err := i.wrote(wo, pb.Commit(wo)); err != nil {
 		return err
 	}
 	b.b = pebble.Batch{}

@@ -61,6 +61,7 @@ type instance struct {
 	used     atomic.Bool // since the janitor last looked
 	dirty    atomic.Bool // written to since it was opened
 	unsynced atomic.Bool // and not always with a sync
+	pending  atomic.Bool // and since SyncLog
 
 	mu     sync.Mutex // guards what follows
 	closed bool       // it closes: no scan or view begins
@@ -245,6 +246,14 @@ func (i *instance) err() error {
 		return &poisoned{cause: err}
 	}
 	return nil
+}
+
+// wrote is result for a write that was made with wo.
+func (i *instance) wrote(wo *pebble.WriteOptions, err error) error {
+	if wo == pebble.NoSync && !i.pending.Load() {
+		i.pending.Store(true) // behind the write: SyncLog would miss one that comes later
+	}
+	return i.result(err)
 }
 
 // result is what a call to Pebble means: nothing, once the hole is open.

@@ -149,7 +149,7 @@ func (t *Table) keyStatus(ctx context.Context, ts *TableKeyStatus) error {
 	var all int64
 	seen := make(map[keyring.ID]bool)
 	for _, f := range files {
-		if f.snapshot == "" {
+		if f.snapshot == "" && !f.archived {
 			all += f.Bytes
 		}
 		seen[f.ID] = true
@@ -218,7 +218,7 @@ func (t *Table) headers() (list []fileKey) {
 
 func (v *KeyVersionStatus) count(files []fileKey, all int64) {
 	for _, f := range files {
-		if f.Version != v.Number {
+		if f.Version != v.Number || f.archived {
 			continue
 		}
 		if f.snapshot != "" {

@@ -20,7 +20,7 @@ import (
 //	overlay: id (16), zeros if there is none; SHA-256 of its file (32)
 //	re-encryption that is under way: begun at (8), zero if none is
 //	schedule: maximum age of the table key (8), of data (8); zero if none
-//	from version 3 on:
+//	from version 3 on, beside a flag of archiving:
 //	name of the table
 //	origins: count (4) × { store id (16) table id (16) }
 //	repositories: count (4) × { id (16) location noted (8) versions: count (4) × (4) }
@@ -29,6 +29,7 @@ type metadata struct {
 	separateFrom  int
 	noCompression bool
 	locked        bool // by Table.Lock
+	archiving     bool // by Table.SetArchiving
 	snapshots     []snapshot
 	overlay       overlayRef
 	reencrypting  time.Time // zero unless a job is under way
@@ -62,6 +63,7 @@ const (
 	maxRepositories    = 64
 	flagNoCompression  = 1
 	flagLocked         = 2
+	flagArchiving      = 4
 	maxSnapshots       = 1024 // with their seals, half of what an entry may hold
 	minSnapshotEncoded = 16 + 4 + 8 + 8 + 8 + 4
 )
@@ -77,6 +79,9 @@ func (m *metadata) encode() []byte {
 	}
 	if m.locked {
 		flags |= flagLocked
+	}
+	if m.archiving {
+		flags |= flagArchiving
 	}
 	w.U8(flags)
 	putSnapshots(&w, slices.DeleteFunc(slices.Clone(m.snapshots), func(s snapshot) bool { return s.unsealed }))
@@ -110,7 +115,7 @@ func decodeMetadata(b []byte) (*metadata, error) {
 	}
 	m := &metadata{createdAt: time.Unix(0, int64(r.U64())).UTC(), separateFrom: int(r.U64())}
 	flags := r.U8()
-	m.noCompression, m.locked = flags&flagNoCompression != 0, flags&flagLocked != 0
+	m.noCompression, m.locked, m.archiving = flags&flagNoCompression != 0, flags&flagLocked != 0, flags&flagArchiving != 0
 	m.snapshots = readSnapshots(r, maxSnapshots)
 	if version >= 2 {
 		r.Fill(m.overlay.id[:])
@@ -133,7 +138,7 @@ func decodeMetadata(b []byte) (*metadata, error) {
 	if err := r.Done(); err != nil {
 		return nil, bad(err.Error())
 	}
-	if flags&^(flagNoCompression|flagLocked) != 0 || m.separateFrom < 0 {
+	if flags&^(flagNoCompression|flagLocked|flagArchiving) != 0 || m.archiving && version < 3 || m.separateFrom < 0 {
 		return nil, bad("unknown flags")
 	}
 	if !m.reencrypting.IsZero() && m.reencrypting.Before(m.createdAt) {

@@ -76,6 +76,10 @@ type Options struct {
 	// AcceptOlderKeyring opens the store although the key service has noted a
 	// newer keyring: after a restore of the whole directory from a copy.
 	AcceptOlderKeyring bool
+	// ArchiveLimit bounds the log segments of a table that wait to be shipped, where
+	// the table is archived (Table.SetArchiving), in bytes; 0 is DefaultArchiveLimit,
+	// 1 GiB. Beyond it the oldest go, and the archive has a gap.
+	ArchiveLimit int64
 	// Audit configures the log of key operations, which every store has.
 	Audit AuditOptions
 
@@ -155,6 +159,12 @@ func (o *Options) setSizes() error {
 	}
 	if o.UnitSize < keyring.MinUnitSize || o.UnitSize > keyring.MaxUnitSize {
 		return fmt.Errorf("engine: a unit of %d bytes is outside %d to %d", o.UnitSize, keyring.MinUnitSize, keyring.MaxUnitSize)
+	}
+	switch {
+	case o.ArchiveLimit == 0:
+		o.ArchiveLimit = DefaultArchiveLimit
+	case o.ArchiveLimit < 0:
+		return fmt.Errorf("engine: a limit of %d bytes for segments that wait is negative", o.ArchiveLimit)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -126,19 +126,28 @@ func (t *Table) removeOverlays(m *metadata) {
 type fileKey struct {
 	sealfs.KeyUse
 	snapshot string // "" for the table's own directory
+	archived bool   // it waits for the archive
 }
 
-// fileKeys lists the data keys of the table's files and of its snapshots', by
-// reading headers and logs. i is entered.
+// fileKeys lists the data keys of the table's files, of its snapshots' and of the log
+// segments that wait for the archive, by reading headers and logs. i is entered.
 func (t *Table) fileKeys(ctx context.Context, i *instance, keys *keyring.TableKeys, m *metadata) ([]fileKey, error) {
 	var list []fileKey
 	collect := func(snapshot string) func(sealfs.KeyUse) error {
 		return func(u sealfs.KeyUse) error {
-			list = append(list, fileKey{u, snapshot})
+			list = append(list, fileKey{KeyUse: u, snapshot: snapshot})
 			return ctx.Err()
 		}
 	}
 	if err := i.fs.Keys(t.dir, collect("")); err != nil {
+		return nil, err
+	}
+	// Behind the table's own: a log leaves the one for the other.
+	err := i.fs.ArchiveKeys(ctx, func(u sealfs.KeyUse) error {
+		list = append(list, fileKey{KeyUse: u, archived: true})
+		return ctx.Err()
+	})
+	if err != nil {
 		return nil, err
 	}
 	for _, s := range m.snapshots {

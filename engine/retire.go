@@ -109,9 +109,12 @@ func neededBy(o *keyring.Overlay, files []fileKey, version uint32) (by []string)
 		by = append(by, "the overlay of data keys")
 	}
 	snapshots := make(map[string]int)
+	archived := 0
 	for _, f := range files {
 		switch {
 		case f.Version != version || o.Has(f.ID):
+		case f.archived:
+			archived++
 		case f.snapshot == "":
 			by = append(by, f.Name)
 		default:
@@ -120,6 +123,9 @@ func neededBy(o *keyring.Overlay, files []fileKey, version uint32) (by []string)
 	}
 	for name, n := range snapshots {
 		by = append(by, fmt.Sprintf("snapshot %s (%d files)", name, n))
+	}
+	if archived > 0 {
+		by = append(by, fmt.Sprintf("the archive (%d log segments that wait)", archived))
 	}
 	slices.Sort(by)
 	return by

@@ -23,7 +23,8 @@ type Stats struct {
 	MemoryBudget      int64        `json:"memory_budget"`
 }
 
-// TableStats describe a table and its files, snapshots included. A file that
+// TableStats describe a table and its files, snapshots and log segments that wait
+// for the archive included. A file that
 // several directories link counts once.
 type TableStats struct {
 	TableInfo
@@ -64,11 +65,13 @@ func (s *Store) Stats(ctx context.Context) (*Stats, error) {
 			ts.Err = err.Error()
 		}
 		own := newCensus()
-		walk(s.fs, t.dir, func(path string, size int64) {
-			h := s.headerOf(path)
-			own.add(h, "marker", size)
-			all.add(h, "marker", size)
-		})
+		for _, dir := range []string{t.dir, t.archiveDir()} {
+			walk(s.fs, dir, func(path string, size int64) {
+				h := s.headerOf(path)
+				own.add(h, "marker", size)
+				all.add(h, "marker", size)
+			})
+		}
 		ts.Files, ts.DataKeys, ts.Oldest, ts.DiskBytes = own.classes(), len(own.seen), own.oldest, own.bytes
 		st.Tables = append(st.Tables, ts)
 	}

@@ -193,7 +193,7 @@ func (s *Store) exists() (bool, error) {
 		return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has tables and no keyring")
 	}
 	// What is made once there is a keyring says that there was one.
-	for _, n := range []string{ballastName, auditDir} {
+	for _, n := range []string{ballastName, auditDir, archiveDir} {
 		if slices.Contains(names, n) {
 			return false, corrupt.New(corrupt.ErrMissing, keyringDir, -1, "the store has %s and no keyring", n)
 		}
@@ -335,6 +335,7 @@ func (s *Store) loadTables(ctx context.Context) error {
 	}
 	for _, t := range s.ring.Tombstones() {
 		s.removeLeft(s.path(tablesDir, t.ID.String()))
+		s.removeLeft(s.path(archiveDir, t.ID.String()))
 	}
 	return nil
 }
@@ -544,8 +545,8 @@ type DropReport struct {
 }
 
 // DropTable removes a table: its key wraps first, which makes every file of it
-// unreadable, then the files. If we crash between, the next open removes the
-// files. Open views and scans of the table fail with ErrClosed.
+// unreadable, then the files, log segments that wait for the archive among them. If we
+// crash between, the next open removes the files. Open views and scans of the table fail with ErrClosed.
 //
 // Errors: ErrTableNotFound, ErrSnapshotsExist, ErrReadOnly, ErrRootShared,
 // ErrRootStays. With a report comes an error of what was left after the wraps had
@@ -582,7 +583,9 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 		s.log.Warn("close before drop", "table", t.id, "error", err)
 	}
 	rep := &DropReport{Table: name, ID: t.id, Snapshots: snapshots}
-	walk(s.fs, t.dir, func(_ string, size int64) { rep.Files++; rep.Bytes += size })
+	for _, dir := range []string{t.dir, t.archiveDir()} {
+		walk(s.fs, dir, func(_ string, size int64) { rep.Files++; rep.Bytes += size })
+	}
 	tomb, err := s.ring.DropTable(ctx, t.id)
 	if errors.Is(err, keyring.ErrPoisoned) {
 		// What is written from now on, the next open of the store may remove.
@@ -600,7 +603,7 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 	s.mu.Lock()
 	delete(s.tables, name)
 	s.mu.Unlock()
-	if err := s.fs.RemoveAll(t.dir); err != nil {
+	if err := errors.Join(s.fs.RemoveAll(t.dir), t.removeArchive()); err != nil {
 		return rep, errors.Join(destroyErr, fmt.Errorf("the table's keys are gone, its files not all: %w", err))
 	}
 	return rep, errors.Join(destroyErr, syncDir(s.fs, s.path(tablesDir)))

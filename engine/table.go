@@ -311,6 +311,11 @@ func (t *Table) openInstanceAs(ctx context.Context, readOnly bool) (err error) {
 			return err
 		}
 		t.removeOverlays(m)
+	}
+	if err := t.openArchive(i, m); err != nil {
+		return err
+	}
+	if !i.readOnly {
 		// If we crash after this, the next open knows that the table was open,
 		// and from which MANIFEST on.
 		if err := t.store.journal.record(ctx, t.id, tableState{floor: i.fs.Manifest(t.dir)}); err != nil {
@@ -599,7 +604,7 @@ func (t *Table) Put(key, value []byte, opts *WriteOptions) error {
 		return err
 	}
 	defer i.leave()
-	return i.result(i.db.Set(key, value, wo))
+	return i.wrote(wo, i.db.Set(key, value, wo))
 }
 
 // Delete removes key. Removing a key that is not there is no error.
@@ -612,7 +617,7 @@ func (t *Table) Delete(key []byte, opts *WriteOptions) error {
 		return err
 	}
 	defer i.leave()
-	return i.result(i.db.Delete(key, wo))
+	return i.wrote(wo, i.db.Delete(key, wo))
 }
 
 // DeleteRange removes every key from from, inclusive, to to, exclusive.
@@ -625,7 +630,7 @@ func (t *Table) DeleteRange(from, to []byte, opts *WriteOptions) error {
 		return err
 	}
 	defer i.leave()
-	return i.result(i.db.DeleteRange(from, to, wo))
+	return i.wrote(wo, i.db.DeleteRange(from, to, wo))
 }
 
 // Flush writes what is in memory to sorted files.

@@ -75,6 +75,15 @@ func (o *Overlay) Has(file ID) bool {
 	return ok
 }
 
+// Wrap is the data key of a file as the overlay has it; ok is false if it has none.
+func (o *Overlay) Wrap(file ID) (w WrappedDataKey, ok bool) {
+	if o == nil {
+		return w, false
+	}
+	wrapped, ok := o.wraps[file]
+	return WrappedDataKey{File: file, Version: o.version, Wrapped: wrapped}, ok
+}
+
 // Bytes is the whole file. They are not to be changed.
 func (o *Overlay) Bytes() []byte { return o.raw }
 

@@ -31,6 +31,8 @@ type Reader struct {
 	pos   int64  // of the next frame
 	index uint64 // of the next frame
 	last  int64  // time of the frame before
+	begun int64  // time of frame 0
+	own   KeyUse // of the header
 
 	plain    []byte // the payload of the last frame; reused
 	unpacked []byte // its data where it was compressed; reused
@@ -80,6 +82,8 @@ func NewReader(f ReadFile, physicalSize int64, h *keyring.Header, key *keyring.S
 	if r.past, err = ParsePast(frame0.Data); err != nil {
 		return nil, r.locate(err)
 	}
+	r.begun = r.last
+	r.own = KeyUse{h.Identity.FileID, h.KeyVersion, h.WrappedKey}
 	return r, nil
 }
 
@@ -261,6 +265,14 @@ func (r *Reader) reading(off int64, err error) error {
 
 func (r *Reader) corrupt(class error, off int64, format string, args ...any) error {
 	return corrupt.New(class, r.opts.Path, off, format, args...)
+}
+
+// Extent is what has been read so far.
+func (r *Reader) Extent() Extent {
+	return Extent{
+		Frames: r.index, Bytes: r.pos, Keys: append([]KeyUse{r.own}, r.rekeyed...),
+		First: time.Unix(0, r.begun).UTC(), Last: time.Unix(0, r.last).UTC(),
+	}
 }
 
 // Frames is the number of frames read so far, frame 0 included.

@@ -64,6 +64,9 @@ func (w *Writer) Rekey(id keyring.ID, key *keyring.DataKey) error {
 	next := nextKey{id: id, version: key.Version, wrapped: key.Wrapped, floe: floeHeader}
 	w.writing.Lock()
 	defer w.writing.Unlock()
+	w.mu.Lock()
+	w.keys = append(w.keys, KeyUse{id, key.Version, key.Wrapped})
+	w.mu.Unlock()
 	// The first is durable before the second says so: then a changed one is
 	// found by the other, as any frame is by those behind it.
 	for _, f := range []struct {

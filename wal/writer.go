@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +50,11 @@ type Writer struct {
 	physical int64      // bytes written
 	size     int64      // plaintext of them
 	durable  uint64     // frames synced
+	synced   int64      // bytes of them
+	written  int64      // time of the last frame written
+	attested int64      // time of the last frame synced
+	begun    int64      // time of frame 0; set once
+	keys     []KeyUse   // that frames are sealed under; only appended to
 	err      error      // the first failure; final
 	closed   bool
 }
@@ -85,6 +91,7 @@ func NewWriter(f AppendFile, id keyring.Identity, key *keyring.DataKey, past Pas
 	}
 	defer msg.Wipe()
 	w := &Writer{f: f, id: id, path: opts.Path, now: opts.Now, compress: opts.Compress, suite: opts.Suite}
+	w.keys = []KeyUse{{id.FileID, key.Version, key.Wrapped}}
 	if w.now == nil {
 		w.now = time.Now
 	}
@@ -94,6 +101,7 @@ func NewWriter(f AppendFile, id keyring.Identity, key *keyring.DataKey, past Pas
 	data := past.encode()
 	w.sealed = append(w.sealed, keyring.EncodeHeader(&id, key, floeHeader)...)
 	w.fill(nil, data, 0, false)
+	w.begun = w.last
 	if err := w.seal(0); err != nil {
 		return nil, err
 	}
@@ -202,6 +210,7 @@ func (w *Writer) flush(plaintext int64) error {
 	w.frames++
 	w.physical += int64(n)
 	w.size += plaintext
+	w.written = w.last
 	w.mu.Unlock()
 	return nil
 }
@@ -250,7 +259,7 @@ func (w *Writer) sync(sync func(AppendFile) error) error {
 	w.syncing.Lock()
 	defer w.syncing.Unlock()
 	w.mu.Lock()
-	err, frames := w.err, w.frames
+	err, frames, physical, written := w.err, w.frames, w.physical, w.written
 	w.mu.Unlock()
 	if err != nil {
 		return err
@@ -259,9 +268,33 @@ func (w *Writer) sync(sync func(AppendFile) error) error {
 		return w.poison(fmt.Errorf("wal: syncing %s: %w", w.path, err))
 	}
 	w.mu.Lock()
-	w.durable = frames
+	w.durable, w.synced, w.attested = frames, physical, written
 	w.mu.Unlock()
 	return nil
+}
+
+// An Extent is the beginning of a log up to the end of a frame.
+type Extent struct {
+	Frames      uint64 // in it, frame 0 included
+	Bytes       int64  // of the file, header included
+	First, Last time.Time
+	// Keys are those that its frames are sealed under, the header's first. One may
+	// be among them that no frame is sealed under yet.
+	Keys []KeyUse
+}
+
+// Synced is the part of the log that is known to be durable: a power cut takes
+// none of it. It is zero before the first sync.
+func (w *Writer) Synced() Extent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.durable == 0 {
+		return Extent{}
+	}
+	return Extent{
+		Frames: w.durable, Bytes: w.synced, Keys: slices.Clip(w.keys),
+		First: time.Unix(0, w.begun).UTC(), Last: time.Unix(0, w.attested).UTC(),
+	}
 }
 
 // Committed tells how many frames have been written, and in how many bytes of

@@ -45,6 +45,10 @@ type dir struct {
 	// taken before mu.
 	placing sync.RWMutex
 
+	// moving is held for writing while a log leaves for another directory, for reading
+	// while this one is synced. It is taken before mu.
+	moving sync.RWMutex
+
 	mu      sync.Mutex // guards all below
 	files   map[fileKey]fileEntry
 	pending []fileEntry // finished since the last MANIFEST frame
@@ -60,6 +64,7 @@ type dir struct {
 	// logs are the .log files here: those that are open for writing, those
 	// closed in this session, those that Preflight met.
 	logs      map[uint64]End
+	closed    map[keyring.ID]*LogSegment // those of them whose frames were counted
 	manifests map[uint64]End
 	manifest  wal.Segment            // of the MANIFEST last written or read
 	floor     wal.Segment            // the MANIFEST that was once in force
@@ -80,6 +85,7 @@ func newDir(path string) *dir {
 		replacing: make(map[fileKey]fileEntry),
 		markers:   make(map[string]marker),
 		logs:      make(map[uint64]End),
+		closed:    make(map[keyring.ID]*LogSegment),
 		manifests: make(map[uint64]End),
 		live:      make(map[string]*logFile),
 		expect:    make(map[uint64]expectation),
@@ -114,7 +120,9 @@ func (d *dir) removed(fn fileName) {
 	case classTable:
 		d.forget(fileKey{fn.number, fn.kind})
 	case classLog, classManifest:
-		delete(d.ends(fn.class), fn.number)
+		ends := d.ends(fn.class)
+		delete(d.closed, ends[fn.number].FileID)
+		delete(ends, fn.number)
 	}
 }
 
@@ -325,18 +333,27 @@ func (d *dir) past() wal.Past {
 	return p
 }
 
-// unsynced is the MANIFEST of a marker that a sync begun now makes durable.
-func (d *dir) unsynced() *wal.Segment {
+// unsynced is what a sync begun now makes durable: the MANIFEST of a marker, and the
+// names of logs.
+func (d *dir) unsynced() (m *wal.Segment, logs []*logFile) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.moved
+	for _, f := range d.live {
+		if f.name.class == classLog && !f.placed {
+			logs = append(logs, f)
+		}
+	}
+	return d.moved, logs
 }
 
 // synced notes that the directory's entries are durable which were there when
-// unsynced gave m. A marker that was made since may not be.
-func (d *dir) synced(m *wal.Segment) {
+// unsynced gave m and logs. A marker that was made since may not be.
+func (d *dir) synced(m *wal.Segment, logs []*logFile) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, f := range logs {
+		f.placed = true
+	}
 	if m != nil && d.moved == m {
 		d.named = *m
 		d.moved = nil
@@ -366,11 +383,13 @@ type dirFile struct {
 }
 
 func (f *dirFile) Sync() error {
-	m := f.d.unsynced()
+	f.d.moving.RLock()
+	defer f.d.moving.RUnlock()
+	m, logs := f.d.unsynced()
 	if err := f.File.Sync(); err != nil {
 		return err
 	}
-	f.d.synced(m)
+	f.d.synced(m, logs)
 	return nil
 }
 

@@ -81,16 +81,21 @@ type FS struct {
 	walks walks
 
 	keyChanges atomic.Uint64 // calls of Rekey
+	archive    atomic.Pointer[archive]
 
 	mu        sync.Mutex
 	dirs      map[string]*dir
-	writing   map[uint32]int // files being made, by the version that wraps their keys
-	notBefore time.Time      // no new file is older; see NotBefore
+	writing   map[uint32]int     // files being made, by the version that wraps their keys
+	notBefore time.Time          // no new file is older; see NotBefore
+	readers   map[keyring.ID]int // of logs' ciphertext
 }
 
 // New makes the sealing FS of a table.
 func New(cfg Config) *FS {
-	fs := &FS{cfg: cfg, FS: cfg.Base, parse: parseName, dirs: make(map[string]*dir), writing: make(map[uint32]int)}
+	fs := &FS{
+		cfg: cfg, FS: cfg.Base, parse: parseName,
+		dirs: make(map[string]*dir), writing: make(map[uint32]int), readers: make(map[keyring.ID]int),
+	}
 	if fs.os = vfs.Root(cfg.Base) == vfs.Default; fs.os {
 		fs.lstat = os.Lstat
 	} else {
@@ -348,11 +353,14 @@ func noLinks(err error) bool {
 	return false
 }
 
-// Remove removes a file. Before a marker goes, the directory is synced: Pebble
+// Remove removes a file; a log that is to be archived it moves. Before a marker goes, the directory is synced: Pebble
 // makes the new marker, removes the old one, and syncs then; a crash that kept
 // the removal alone would leave none.
 func (fs *FS) Remove(name string) error {
 	d, fn := fs.split(name)
+	if a := fs.archiveOf(d); a != nil && fn.class == classLog {
+		return a.take(name, fn)
+	}
 	if fn.class == classMarker {
 		if err := fs.syncDir(d.path); err != nil {
 			return err

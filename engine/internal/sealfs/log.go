@@ -21,9 +21,19 @@ type logFile struct {
 	d        *dir
 	base     string
 	name     fileName
+	past     wal.Past
+	placed   bool // its name is durable; guarded by d.mu
 
 	noting sync.Mutex // of a MANIFEST: a note is taken and written by one at a time
 	wrote  bool       // its first frame, with the whole map, is written; guarded by noting
+}
+
+// read tells whether somebody reads the ciphertext of a log.
+func (d *dir) read(fs *FS, fn fileName) bool {
+	d.mu.Lock()
+	id := d.logs[fn.number].FileID
+	d.mu.Unlock()
+	return fs.reading(id, 0) > 0
 }
 
 func (f *logFile) segment(frames uint64) wal.Segment {
@@ -51,11 +61,20 @@ func (fs *FS) createLog(d *dir, name string, fn fileName, category vfs.DiskWrite
 // renamed. If we crash between, the old name holds a file of another number;
 // Pebble recycles only logs that its MANIFEST no longer needs, so nobody opens
 // it. What lies behind the new frames is sealed under a key that is gone.
+//
+// A log that is archived, or whose ciphertext somebody reads, is left alone, and
+// the new one gets a file of its own.
 func (fs *FS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	d, ofn := fs.split(oldname)
 	nd, fn := fs.split(newname)
 	if ofn.class != classLog || fn.class != classLog || d != nd {
 		return nil, fs.unknown("recycle", oldname)
+	}
+	if fs.archiveOf(d) != nil || d.read(fs, ofn) {
+		if err := fs.Remove(oldname); err != nil {
+			return nil, err
+		}
+		return fs.createLog(d, newname, fn, category)
 	}
 	if _, err := fs.regular(oldname); err != nil {
 		return nil, err
@@ -77,7 +96,8 @@ func (fs *FS) startLog(d *dir, f vfs.File, from, name string, fn fileName) (vfs.
 	}
 	defer fs.written(key.Version) // it is among the live ones by then
 	defer key.Key.Wipe()
-	w, err := wal.NewWriter(f, id, key, d.past(), fs.walOptions(name))
+	past := d.past()
+	w, err := wal.NewWriter(f, id, key, past, fs.walOptions(name))
 	if err == nil {
 		err = w.Sync()
 	}
@@ -88,7 +108,7 @@ func (fs *FS) startLog(d *dir, f vfs.File, from, name string, fn fileName) (vfs.
 		f.Close()
 		return nil, err
 	}
-	l := &logFile{File: f, w: w, d: d, base: fs.PathBase(name), name: fn}
+	l := &logFile{File: f, w: w, d: d, base: fs.PathBase(name), name: fn, past: past}
 	d.enter(l)
 	if fs.keyChanges.Load() != changes {
 		// Rekey may have come between key and list, and missed it.
@@ -186,6 +206,10 @@ func (f *logFile) retire() {
 	}
 	if f.name.class == classLog {
 		d.previous = s
+		e := f.w.Synced()
+		l := f.logSegment(e)
+		l.Closed = e.Frames == frames
+		d.closed[s.FileID] = l
 		return
 	}
 	if d.manifest.FileID == s.FileID {

@@ -486,7 +486,7 @@ func (p *preflight) byNumber(n uint64) *peeked {
 // before Pebble writes anything.
 func (p *preflight) count(needed []*peeked) error {
 	for _, l := range needed {
-		_, r, err := p.fs.openReader(p.d, p.at(l.name), l.fn)
+		o, r, err := p.fs.openReader(p.d, p.at(l.name), l.fn)
 		if err != nil {
 			return err
 		}
@@ -497,6 +497,10 @@ func (p *preflight) count(needed []*peeked) error {
 		s := l.self
 		s.Frames = r.Frames()
 		torn := r.Torn()
+		counted := &LogSegment{
+			Extent: r.Extent(), Number: s.Number, FileID: s.FileID, Closed: true, Previous: r.Past().Previous,
+			CreatedAt: o.header.Identity.CreatedAt, Incarnation: o.header.Identity.Incarnation,
+		}
 		r.Close()
 		if err != io.EOF {
 			return err
@@ -512,6 +516,7 @@ func (p *preflight) count(needed []*peeked) error {
 		}
 		p.d.mu.Lock()
 		p.d.logs[s.Number] = End{s, end}
+		p.d.closed[s.FileID] = counted
 		p.d.expect[s.Number] = e
 		p.d.previous = s
 		p.d.mu.Unlock()
