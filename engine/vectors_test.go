@@ -64,6 +64,7 @@ func TestMetadataVectors(t *testing.T) {
 			require.Equal(t, []byte(v.In.Metadata), m.encode(), v.Name)
 		}
 		require.Equal(t, v.Out.Locked, m.locked, v.Name)
+		require.Equal(t, v.Out.Archiving, m.archiving, v.Name)
 		require.Equal(t, overlayRef{keyring.ID(v.Out.OverlayID), [32]byte(v.Out.OverlayDigest)}, m.overlay, v.Name)
 		require.Equal(t, v.Out.Reencrypting == 0, m.reencrypting.IsZero(), v.Name)
 		if v.Out.Reencrypting != 0 {

@@ -349,6 +349,7 @@ type TableMetadataOut struct {
 	SeparateFrom  int64      `json:"separate_from,string"`
 	NotCompressed bool       `json:"not_compressed"`
 	Locked        bool       `json:"locked"`
+	Archiving     bool       `json:"archiving"`
 	Snapshots     []Snapshot `json:"snapshots"`
 	OverlayID     Hex        `json:"overlay_id"`
 	OverlayDigest Hex        `json:"overlay_digest"`

@@ -56,6 +56,11 @@ type archive struct {
 	dir   string // where they wait
 	limit int64  // bytes that may wait
 
+	// taking is held for reading while a log is taken. It guards ended, and is taken
+	// before mu.
+	taking sync.RWMutex
+	ended  bool // none is taken any more
+
 	mu      sync.Mutex // guards all below; before of.mu
 	waiting map[keyring.ID]*LogSegment
 	bytes   int64               // of those
@@ -79,11 +84,18 @@ var ErrLogOpen = errors.New("the log is written to")
 
 // SetArchive has the logs of the directory at path kept, from now on, in dir, which
 // exists: as many as take limit bytes, and of more than that the newest. An empty
-// dir ends that. What waits there already is taken in; a file that has no name of a
+// dir ends that: when it returns, nothing comes into the former one any more. What waits there already is taken in; a file that has no name of a
 // log's is left alone.
 func (fs *FS) SetArchive(path, dir string, limit int64) error {
-	if dir == "" {
+	before := fs.archive.Load()
+	if before != nil && before.dir == dir {
+		return nil
+	}
+	if before != nil {
 		fs.archive.Store(nil)
+		before.end()
+	}
+	if dir == "" {
 		return nil
 	}
 	a := &archive{
@@ -156,9 +168,21 @@ func (fs *FS) archiveOf(d *dir) *archive {
 	return nil
 }
 
+// end waits for those that take a log, and lets nobody take another.
+func (a *archive) end() {
+	a.taking.Lock()
+	defer a.taking.Unlock()
+	a.ended = true
+}
+
 // take moves a log into the archive, or removes it if somebody has it already.
 func (a *archive) take(name string, fn fileName) error {
 	fs, d := a.fs, a.of
+	a.taking.RLock()
+	defer a.taking.RUnlock()
+	if a.ended {
+		return a.remove(name, fn)
+	}
 	fi, err := fs.regular(name)
 	if err != nil {
 		return err
@@ -204,7 +228,7 @@ func (a *archive) take(name string, fn fileName) error {
 	delete(a.done, id)
 	a.mu.Unlock()
 	if done {
-		return a.fs.SegmentDone(s.Number, id)
+		return a.segmentDone(s.Number, id)
 	}
 	return a.makeRoom()
 }
@@ -563,6 +587,10 @@ func (fs *FS) SegmentDone(number uint64, id keyring.ID) error {
 	if a == nil {
 		return ErrNotArchived
 	}
+	return a.segmentDone(number, id)
+}
+
+func (a *archive) segmentDone(number uint64, id keyring.ID) error {
 	a.mu.Lock()
 	s := a.waiting[id]
 	if s == nil {

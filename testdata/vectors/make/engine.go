@@ -218,6 +218,9 @@ func encodeMetadata(m vectors.TableMetadataOut) []byte {
 	if m.Locked {
 		flags |= 2
 	}
+	if m.Archiving {
+		flags |= 4
+	}
 	b := cat(uint8(3), uint64(m.CreatedAt), uint64(m.SeparateFrom), flags, uint32(len(m.Snapshots)))
 	for _, s := range m.Snapshots {
 		b = cat(b, encodeSnapshot(s))
@@ -282,6 +285,7 @@ func tableMetadata(s *set) {
 		m.Snapshots = []vectors.Snapshot{snapshot, other}
 	}))
 	valid("locked", "Bit 1 of the flags: the table is locked on request.", with(func(m *vectors.TableMetadataOut) { m.Locked = true }))
+	valid("archiving", "Bit 2 of the flags, from version 3 on: log segments are kept for an archive.", with(func(m *vectors.TableMetadataOut) { m.Archiving = true }))
 	valid("overlay", "A table may have an overlay of data keys.", with(func(m *vectors.TableMetadataOut) {
 		m.OverlayID, m.OverlayDigest = id("overlay"), random("overlay's digest", 32)
 	}))
@@ -309,6 +313,7 @@ func tableMetadata(s *set) {
 	bad("nothing", "There is no version 0, which a missing one reads as.", "ErrVersion", nil)
 	bad("version-0", "There is no version 0.", "ErrVersion", put(b, 0, uint8(0)))
 	bad("version-4", "An unknown version is refused as an unknown version.", "ErrVersion", put(b, 0, uint8(4)))
+	bad("archiving-2", "Version 2 has no flag of archiving.", "ErrFormat", put(put(older, 0, uint8(2)), 17, uint8(4)))
 	bad("version-2-more", "Version 2 has nothing behind the schedule.", "ErrFormat", put(b, 0, uint8(2)))
 	bad("version-1-more", "Version 1 has nothing behind the snapshots.", "ErrFormat", put(b, 0, uint8(1)))
 	bad("no-overlay", "From version 2 on the overlay's id is there, or zeros.", "ErrFormat", older[:len(older)-behindSnapshots])
@@ -323,7 +328,7 @@ func tableMetadata(s *set) {
 	bad("cut", "Metadata that is cut does not parse.", "ErrFormat", b[:len(b)-1])
 	bad("cut-head", "What stands before the snapshots is whole.", "ErrFormat", b[:21])
 	bad("appended", "No byte is left over.", "ErrFormat", cat(b, uint8(0)))
-	bad("flags", "Other bits of the flags are 0.", "ErrFormat", put(b, 17, uint8(4)))
+	bad("flags", "Other bits of the flags are 0.", "ErrFormat", put(b, 17, uint8(8)))
 	bad("separate-negative", "The size of separated values has 63 bits.", "ErrFormat", put(b, 9, uint64(1<<63)))
 	bad("count-huge", "A count is no more than fits into what is left.", "ErrFormat", put(b, 18, uint32(1<<32-1)))
 	bad("count-less", "A count of one too few leaves a snapshot over.", "ErrFormat", put(b, 18, uint32(0)))
