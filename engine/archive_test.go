@@ -46,13 +46,12 @@ func TestArchive(t *testing.T) {
 	k := &worker{w: w, s: s, name: tab.name, rng: mathrand.New(mathrand.NewPCG(seed, 0))}
 	k.h = &history{name: tab.name, id: tab.id, snaps: make(map[string]snapState)}
 	ship := newShipper()
-	rebuilt := 0
+	aside := newAside(t)
 	check := func(what string) {
 		require.NoError(t, ship.ship(ctx, tab), "%s, seed %d", what, seed)
 		want, err := tab.contents()
 		require.NoError(t, err)
-		rebuilt++
-		got, err := ship.rebuild(ctx, tab, s, fmt.Sprintf("rebuilt.t%d", rebuilt))
+		got, err := ship.rebuild(ctx, tab, aside)
 		require.NoError(t, err, "%s, seed %d", what, seed)
 		require.Equal(t, want, got, "%s, seed %d", what, seed)
 	}
@@ -169,7 +168,7 @@ func TestArchiveWaits(t *testing.T) {
 	}
 	want, err := tab.contents()
 	require.NoError(t, err)
-	got, err := ship.rebuild(ctx, tab, s, "rebuilt.t")
+	got, err := ship.rebuild(ctx, tab, newAside(t))
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 
@@ -404,7 +403,7 @@ func TestArchiveReadersAreLeftAlone(t *testing.T) {
 func TestArchiveBesideWriters(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	s, tab := newArchived(t, vfs.NewMem(), nil)
+	_, tab := newArchived(t, vfs.NewMem(), nil)
 	var stop atomic.Bool
 	done := make(chan error, 9)
 	for g := range 8 {
@@ -428,7 +427,7 @@ func TestArchiveBesideWriters(t *testing.T) {
 	require.NoError(t, ship.ship(ctx, tab))
 	want, err := tab.contents()
 	require.NoError(t, err)
-	got, err := ship.rebuild(ctx, tab, s, "rebuilt.t")
+	got, err := ship.rebuild(ctx, tab, newAside(t))
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 }

@@ -8,6 +8,11 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
 
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/wal"
@@ -131,7 +136,7 @@ func (k keptKeys) DataKey(file keyring.ID, version uint32, wrapped []byte) (*key
 }
 
 // batches gives the batches of all that was shipped, in order, and demands that
-// their sequence numbers have no gap.
+// their sequence numbers have no gap within a segment.
 func (s *shipper) batches(ctx context.Context, t *Table, visit func(ArchivedBatch) error) error {
 	keys, m, err := t.openMetadata(ctx)
 	if err != nil {
@@ -156,7 +161,7 @@ func (s *shipper) batches(ctx context.Context, t *Table, visit func(ArchivedBatc
 		if l.Previous() != h.Previous {
 			return fmt.Errorf("segment %d follows %+v and was said to follow %+v", h.Number, l.Previous(), h.Previous)
 		}
-		last := h.First
+		last, first := h.First, true
 		for b, err := range l.Batches() {
 			if err != nil {
 				return err
@@ -168,10 +173,10 @@ func (s *shipper) batches(ctx context.Context, t *Table, visit func(ArchivedBatc
 			if b.Count == 0 {
 				continue
 			}
-			if next != 0 && b.SeqNum > next {
+			if b.SeqNum < next || !first && b.SeqNum > next {
 				return fmt.Errorf("segment %d: a batch begins with %d, the one before it ended with %d", h.Number, b.SeqNum, next-1)
 			}
-			next = b.SeqNum + uint64(b.Count)
+			next, first = b.SeqNum+uint64(b.Count), false
 			if err := visit(b); err != nil {
 				return err
 			}
@@ -186,9 +191,18 @@ func (s *shipper) batches(ctx context.Context, t *Table, visit func(ArchivedBatc
 	return nil
 }
 
-// rebuild makes what was shipped of a table into the table called name in s, which
-// it makes.
-func (s *shipper) rebuild(ctx context.Context, t *Table, in *Store, name string) (state, error) {
+// newAside makes a store in memory for tables that are rebuilt.
+func newAside(t testing.TB) *Store {
+	s, err := Open(t.Context(), crashDir, Options{RootKey: newMemRoot("aside"), FS: vfs.NewMem(), MemoryBudget: 64 << 20, IdleTimeout: -1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// rebuild makes what was shipped of a table into a table of another store, and
+// returns what that holds.
+func (s *shipper) rebuild(ctx context.Context, t *Table, in *Store) (state, error) {
+	name := fmt.Sprintf("rebuilt.t%d", rebuilt.Add(1))
 	to, err := in.CreateTable(ctx, name, TableOptions{})
 	if err != nil {
 		return nil, err
@@ -201,5 +215,7 @@ func (s *shipper) rebuild(ctx context.Context, t *Table, in *Store, name string)
 	_, derr := in.DropTable(ctx, name, DropOptions{})
 	return got, errors.Join(err, derr)
 }
+
+var rebuilt atomic.Int64 // tables, so that each has a name of its own
 
 var _ io.ReaderAt = (*ArchiveReader)(nil)

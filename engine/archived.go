@@ -56,9 +56,10 @@ type ArchivedBatch struct {
 	// the next one is asked for.
 	Repr []byte
 	// SeqNum is the sequence number of its first operation, Count how many it has;
-	// one that only makes others durable has none. In a chain of segments each batch
-	// begins where the one before it ended, or, where a crash took batches that were
-	// not durable, and the numbers were given again, with the first of theirs.
+	// one that only makes others durable has none. Within a segment each batch begins
+	// where the one before it ended. A later segment goes on with the same numbers, or,
+	// where the table was opened in between, with higher ones: Pebble skips some. So it
+	// is Previous that proves that nothing is missing, not these.
 	SeqNum uint64
 	Count  uint32
 	// Time is when the last of its bytes were sealed, on their way to the disk, by

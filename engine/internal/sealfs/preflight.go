@@ -465,7 +465,30 @@ func (p *preflight) chain() error {
 		}
 	}
 	p.d.mu.Unlock()
+	if len(needed) == 0 {
+		return p.latest()
+	}
 	return p.count(needed)
+}
+
+// latest learns where the newest log ends that is there, where recovery needs none:
+// a crash came when a recovery had taken in what there was, and before it had a log
+// of its own. The next log names it, for those who follow the chain.
+func (p *preflight) latest() error {
+	for _, l := range slices.Backward(p.logs) {
+		if l.err != nil {
+			continue
+		}
+		err := p.sync(l.name)
+		if err == nil {
+			err = p.count([]*peeked{l})
+		}
+		if errors.Is(err, corrupt.ErrCorrupt) {
+			continue // nobody needs it
+		}
+		return err
+	}
+	return nil
 }
 
 func (p *preflight) missingLog(n uint64, format string, args ...any) error {
