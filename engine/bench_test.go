@@ -21,6 +21,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/cofredb/cofre/keyring"
 )
 
 // The benchmarks compare a table with plain Pebble: the same options, caches
@@ -605,6 +607,96 @@ func benchSynced(b *testing.B, writers int) {
 
 func BenchmarkRatioSynced1(b *testing.B) { benchSynced(b, 1) }
 func BenchmarkRatioSynced8(b *testing.B) { benchSynced(b, 8) }
+
+// benchSyncedArchiving writes rows durably to a table that is archived, whose
+// segments somebody takes every second, and to one that is not: what it costs to
+// archive. Here the archived table is the side that is called cofre, the other the
+// one that is called plain. Before, both have turned over more logs than Pebble
+// keeps to use again, which are faster to sync than new ones.
+func benchSyncedArchiving(b *testing.B, writers int) {
+	const rounds, each, warm = 81, 60, 9 * 32 << 20
+	d := newBenchData(writers * each)
+	var both [2]*cofreSide
+	for s := range both {
+		both[s] = newCofreSide(b, filepath.Join(b.TempDir(), "db"), tuning{}).(*cofreSide)
+		b.Cleanup(func() { require.NoError(b, both[s].close()) })
+	}
+	require.NoError(b, both[0].SetArchiving(b.Context(), true))
+	buf, at := make([]byte, 1<<20), make(map[keyring.ID]int64)
+	for i := 0; i*benchValue < warm; i++ {
+		if i%10_000 == 0 {
+			require.NoError(b, takeArchive(both[0].Table, buf, at))
+		}
+		for _, x := range both {
+			require.NoError(b, x.put(fmt.Appendf(nil, "warm/%08d", i), d.value(i), false))
+		}
+	}
+	for _, x := range both {
+		settle(x)
+	}
+	shipped := make(chan struct{})
+	ctx, stop := context.WithCancel(b.Context())
+	go func() {
+		defer close(shipped)
+		for wait(ctx, time.Second) {
+			if err := takeArchive(both[0].Table, buf, at); err != nil {
+				b.Error(err)
+			}
+		}
+	}()
+	compare(b, rounds, d.rows, func(s int) cost {
+		return measure(b, func() {
+			var wg sync.WaitGroup
+			for part := range slices.Chunk(d.order, each) {
+				wg.Go(func() {
+					for _, i := range part {
+						if err := both[s].put(d.key(i), d.value(i), true); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		}, nil)
+	})
+	stop()
+	<-shipped
+}
+
+// takeArchive reads what is new of a table's segments, and says that it is safe.
+func takeArchive(t *Table, buf []byte, at map[keyring.ID]int64) error {
+	if err := t.SyncLog(context.Background()); err != nil {
+		return err
+	}
+	list, err := t.ArchiveSegments(context.Background())
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		r, err := t.OpenSegment(s)
+		if err != nil {
+			return err
+		}
+		for at[s.FileID] < s.Length {
+			n, err := r.ReadAt(buf, at[s.FileID])
+			if at[s.FileID] += int64(n); n == 0 {
+				return errors.Join(err, r.Close())
+			}
+		}
+		if err := r.Close(); err != nil {
+			return err
+		}
+		if s.Closed {
+			if err := t.ArchiveDone(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func BenchmarkRatioSyncedArchiving1(b *testing.B) { benchSyncedArchiving(b, 1) }
+func BenchmarkRatioSyncedArchiving8(b *testing.B) { benchSyncedArchiving(b, 8) }
 
 // BenchmarkRatioSpace compares the bytes of Pebble's files after a compaction;
 // ratio is Cofre's over plain's here, table-ratio that of sorted tables alone.

@@ -44,7 +44,8 @@ func (s *LogSegment) known() bool { return s.Frames > 0 || s.Damage != nil }
 // Pebble asks for the removal of a log, or to use its file again. Then the log is
 // renamed into the archive's directory, under a name of its number and file id, for
 // numbers recur. It is a rename and never a link: a file that is used again is
-// sealed anew in place, and would take the bytes from under another name of it.
+// sealed anew in place, and would take the bytes from under another name of it. A log
+// that somebody has already is removed, or used again, as ever.
 //
 // Order of durability, of a log that is taken: its bytes, which are synced since it
 // was closed; its new name; the loss of the old one. If we crash in between, the
@@ -506,15 +507,13 @@ func (fs *FS) readArchived(f vfs.File, path string, number uint64) (*wal.Reader,
 // open opens the file of a log, wherever it lies.
 func (a *archive) open(number uint64, id keyring.ID) (vfs.File, error) {
 	fn := fileName{class: classLog, kind: keyring.KindWAL, number: number}
-	there := []string{a.fs.PathJoin(a.dir, ArchivedName(number, id)), a.fs.PathJoin(a.of.path, fn.String())}
-	// It may move while we look; it does so once, and to the former.
-	for _, name := range []string{there[0], there[1], there[0]} {
-		f, err := a.fs.openAs(name, id)
-		if !errors.Is(err, os.ErrNotExist) {
-			return f, err
-		}
+	a.of.moving.RLock() // it does not move while we look
+	defer a.of.moving.RUnlock()
+	f, err := a.fs.openAs(a.fs.PathJoin(a.of.path, fn.String()), id)
+	if errors.Is(err, os.ErrNotExist) {
+		f, err = a.fs.openAs(a.fs.PathJoin(a.dir, ArchivedName(number, id)), id)
 	}
-	return nil, &os.PathError{Op: "open", Path: a.fs.rel(there[0]), Err: os.ErrNotExist}
+	return f, err
 }
 
 // openAs opens a file whose header names an id; another file does not exist.
@@ -607,6 +606,24 @@ func (a *archive) segmentDone(number uint64, id keyring.ID) error {
 		return err
 	}
 	return a.fs.syncDir(a.dir)
+}
+
+// spare tells whether somebody has a log, so that its file may be used again.
+func (a *archive) spare(fn fileName) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	return a.done[a.of.logs[fn.number].FileID]
+}
+
+// reused notes that a log's file is used again.
+func (a *archive) reused(fn fileName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	delete(a.done, a.of.logs[fn.number].FileID)
 }
 
 // doneInPlace notes that a log need not wait; a.mu is held.

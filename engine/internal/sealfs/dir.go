@@ -46,7 +46,7 @@ type dir struct {
 	placing sync.RWMutex
 
 	// moving is held for writing while a log leaves for another directory, for reading
-	// while this one is synced. It is taken before mu.
+	// while this one is synced, and by who looks for a log. It is taken before mu.
 	moving sync.RWMutex
 
 	mu      sync.Mutex // guards all below

@@ -62,29 +62,53 @@ func (fs *FS) createLog(d *dir, name string, fn fileName, category vfs.DiskWrite
 // Pebble recycles only logs that its MANIFEST no longer needs, so nobody opens
 // it. What lies behind the new frames is sealed under a key that is gone.
 //
-// A log that is archived, or whose ciphertext somebody reads, is left alone, and
-// the new one gets a file of its own.
+// A log that is to be archived, or whose ciphertext somebody reads, is left alone, and
+// the new one gets a file of its own, which syncs more slowly: so one that the archive
+// has is used again.
 func (fs *FS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	d, ofn := fs.split(oldname)
 	nd, fn := fs.split(newname)
 	if ofn.class != classLog || fn.class != classLog || d != nd {
 		return nil, fs.unknown("recycle", oldname)
 	}
-	if fs.archiveOf(d) != nil || d.read(fs, ofn) {
+	from := oldname
+	switch a := fs.archiveOf(d); {
+	case a != nil && a.spare(ofn) && !d.read(fs, ofn):
+		hidden, err := fs.hide(d, oldname, newname)
+		if err != nil {
+			return nil, err
+		}
+		from = hidden
+		a.reused(ofn)
+	case a != nil, d.read(fs, ofn):
 		if err := fs.Remove(oldname); err != nil {
 			return nil, err
 		}
 		return fs.createLog(d, newname, fn, category)
 	}
-	if _, err := fs.regular(oldname); err != nil {
+	if _, err := fs.regular(from); err != nil {
 		return nil, err
 	}
-	f, err := fs.cfg.Base.OpenReadWrite(oldname, category)
+	f, err := fs.cfg.Base.OpenReadWrite(from, category)
 	if err != nil {
 		return nil, err
 	}
 	d.removed(ofn)
-	return fs.startLog(d, f, oldname, newname, fn)
+	return fs.startLog(d, f, from, newname, fn)
+}
+
+// hide takes a log's name away, durably, before the log's file is used again: so what
+// a log's name stands for is never anything but that log, and the archive need not
+// guess. If we crash from here on, a hidden file is left, which the next open removes.
+func (fs *FS) hide(d *dir, oldname, newname string) (hidden string, err error) {
+	if _, err := fs.regular(oldname); err != nil {
+		return "", err
+	}
+	hidden = fs.PathJoin(fs.PathDir(newname), pendingPrefix+fs.PathBase(newname))
+	if err := fs.cfg.Base.Rename(oldname, hidden); err != nil {
+		return "", err
+	}
+	return hidden, fs.syncDir(d.path)
 }
 
 func (fs *FS) startLog(d *dir, f vfs.File, from, name string, fn fileName) (vfs.File, error) {
