@@ -61,6 +61,7 @@ func families() []family {
 		{name: "formats", share: 1, run: suite(suites.Formats)},
 		{name: "attack", share: 2, run: suite(suites.Attack)},
 		{name: "pebble", share: 1, run: suite(suites.Pebble)},
+		{name: "archive", share: 1, run: suite(suites.Archive)},
 		{name: "leak", share: 1, run: suite(suites.Leak)},
 		{name: "concurrency", share: 1, run: func(ctx context.Context, t task) outcome {
 			if t.round%8 == 7 {

@@ -151,11 +151,12 @@ func (r *Run) options(fs *crashfs.FS) engine.Options {
 }
 
 var tables = []struct {
-	name string
-	opts engine.TableOptions
+	name    string
+	opts    engine.TableOptions
+	archive bool
 }{
-	{"crash.plain", engine.TableOptions{}},
-	{"crash.blobs", engine.TableOptions{SeparateValuesFrom: 400, NoCompression: true}},
+	{"crash.plain", engine.TableOptions{}, false},
+	{"crash.blobs", engine.TableOptions{SeparateValuesFrom: 400, NoCompression: true}, true},
 }
 
 // Do does the round.
@@ -221,7 +222,7 @@ func (r *Run) live(ctx context.Context, fs *crashfs.FS, world *oracle.World, rec
 		var g errgroup.Group
 		for i, t := range tables {
 			g.Go(func() error {
-				own := &work.Engine{Options: e.Options, Table: t.opts, World: world}
+				own := &work.Engine{Options: e.Options, Table: t.opts, Archive: t.archive, World: world}
 				own.Attach(e.Store)
 				err := write(own, t.name, rand.New(rand.NewPCG(r.Seed, uint64(10*n+i))), r.Ops/lives)
 				if killed.Load() {

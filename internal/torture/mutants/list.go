@@ -71,6 +71,16 @@ func mutants() []mutant {
 			"case i > 0 && prev.Number > needed[i-1].fn.number && prev.Number < l.fn.number:\n\t\t\treturn p.missingLog(prev.Number, \"log %d follows it and the MANIFEST needs it\", l.fn.number)\n\t\tcase i > 0 && (prev.Number != needed[i-1].fn.number || prev.FileID != needed[i-1].self.FileID):\n\t\t\treturn p.fault(corrupt.ErrForeign, l.name, \"follows log %d (file %s), but before it lies log %d (file %s)\",\n\t\t\t\tprev.Number, prev.FileID, needed[i-1].fn.number, needed[i-1].self.FileID)\n\t\tcase i > 0:",
 			"case i > 0 && prev.Number != needed[i-1].fn.number:\n\t\tcase i > 0:"),
 
+		// The archive of the log.
+		one("a log is removed that nobody has archived", "engine/internal/sealfs/archive.go",
+			"if err := a.move(name, s); err != nil {", "if err := a.fs.cfg.Base.Remove(name); err != nil {"),
+		one("frames are shipped that a power cut may take", "wal/writer.go",
+			"Frames: w.durable, Bytes: w.synced,", "Frames: w.frames, Bytes: w.physical,"),
+		one("a log's file is used again that nobody has archived", "engine/internal/sealfs/archive.go",
+			"return a.done[a.of.logs[fn.number].FileID]", "return true"),
+		one("a recovery that is cut off forgets which log came last", "engine/internal/sealfs/preflight.go",
+			"if len(needed) == 0 {\n\t\treturn p.latest()\n\t}", "if len(needed) == 0 {\n\t\treturn nil\n\t}"),
+
 		// Tampering.
 		one("a failed authentication is ignored", "internal/aead/aead.go",
 			"out, err := open(s.gcm, dst, sealed, additional)\n\tif err != nil {\n\t\treturn dst, ErrOpen\n\t}\n\treturn out, nil",

@@ -1,7 +1,7 @@
 // Package suites runs tests of the product's own, most of which can do more than
 // they do by default, with their counts raised: the attacks on single files and on
-// stores, Pebble's metamorphic suite over the sealing file system, the searches for
-// leaks, and concurrency under the race detector. It needs the module's tree and
+// stores, Pebble's metamorphic suite over the sealing file system, tables rebuilt from
+// their archived logs, the searches for leaks, and concurrency under the race detector. It needs the module's tree and
 // the go command.
 package suites
 
@@ -59,6 +59,10 @@ var (
 	Pebble = Suite{
 		Package: "./engine/internal/sealfs", Run: "Metamorphic|SameAsPlain", Kind: verdict.Wrong, Env: []string{"COFRE_META_SEEDS=12"},
 		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){ops: addOperations, cuts: addCrashes, hits: addFaults},
+	}
+	Archive = Suite{
+		Package: "./engine", Run: "^Test(Apply)?Archive", Kind: verdict.Lost,
+		counts: map[*regexp.Regexp]func(*verdict.Counts, int64){cuts: addCrashes},
 	}
 	Leak        = Suite{Package: "./engine", Run: "NoPlaintext|OneKeyOneUse", Kind: verdict.Leak}
 	Concurrency = Suite{Package: "./engine", Run: "Concurren|During|AfterClose|TestBatches$", Kind: verdict.Wrong, Race: true}

@@ -19,6 +19,7 @@ type Engine struct {
 	Dir     string // "" is Dir
 	Options engine.Options
 	Table   engine.TableOptions
+	Archive bool          // of new tables: their log segments are kept
 	World   *oracle.World // is told, unless nil
 	// Restart is a power cut that loses what is not synced: it makes the
 	// options of the next open. Without it Crash is Reopen.
@@ -130,6 +131,9 @@ func (e *Engine) Create(table string) error {
 	t, err := e.Store.CreateTable(context.Background(), table, e.Table)
 	if err == nil && h != nil {
 		e.World.Created(h, t.ID())
+	}
+	if err == nil && e.Archive {
+		err = t.SetArchiving(context.Background(), true)
 	}
 	return plain(err)
 }
