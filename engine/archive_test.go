@@ -585,3 +585,50 @@ func TestApplyArchivedRefuses(t *testing.T) {
 	merge := append(make([]byte, 8), 1, 0, 0, 0, 2, 1, 'k', 1, 'v')
 	require.ErrorIs(t, tab.ApplyArchived(ArchivedBatch{Repr: merge, Count: 1}, nil), ErrUnknownOperation)
 }
+
+// TestArchiveRetire retires a version of the table's key that segments wait under:
+// they can be read all the same, and say under what.
+func TestArchiveRetire(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, tab := newArchived(t, vfs.NewMem(), nil)
+	fill := func() {
+		for i := range 50 {
+			require.NoError(t, tab.Put(fmt.Appendf(nil, "k%03d", i), make([]byte, 3000), nil))
+		}
+		require.NoError(t, tab.Flush())
+	}
+	fill()
+	require.NoError(t, tab.Close())
+	require.NoError(t, tab.RotateKey(ctx))
+	fill()
+	st, err := s.KeyStatus(ctx)
+	require.NoError(t, err)
+	require.Empty(t, st.Tables[0].Versions[0].NeededBy, "all is wrapped anew")
+	require.NoError(t, tab.RetireKey(ctx, 1))
+	require.NoError(t, tab.Close())
+	list, err := tab.ArchiveSegments(ctx)
+	require.NoError(t, err)
+	former := 0
+	for _, seg := range list {
+		require.NoError(t, seg.Damage)
+		require.NotEmpty(t, seg.Keys)
+		for _, k := range seg.Keys {
+			if k.Version == 1 {
+				former++
+				require.Len(t, seg.Rewrapped, 1)
+				require.Equal(t, k.File, seg.Rewrapped[0].File)
+				require.EqualValues(t, 2, seg.Rewrapped[0].Version)
+			}
+		}
+	}
+	require.Positive(t, former)
+	ship := newShipper()
+	require.NoError(t, ship.ship(ctx, tab))
+	want, err := tab.contents()
+	require.NoError(t, err)
+	got, err := ship.rebuild(ctx, tab, newAside(t))
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	requireVerified(t, s)
+}

@@ -52,6 +52,11 @@ func (s *shipper) ship(ctx context.Context, t *Table) error {
 	if err := t.SyncLog(ctx); err != nil {
 		return fmt.Errorf("sync the log: %w", err)
 	}
+	return s.take(ctx, t)
+}
+
+// take is ship without what is not synced.
+func (s *shipper) take(ctx context.Context, t *Table) error {
 	list, err := t.ArchiveSegments(ctx)
 	if err != nil {
 		return fmt.Errorf("list segments: %w", err)

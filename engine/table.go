@@ -723,6 +723,7 @@ type TableMetrics struct {
 	BlockCacheMiss     int64 // of all tables
 	OpenScans          int64
 	KeyVersion         uint32
+	Archive            ArchiveStats
 }
 
 // Metrics returns the table's figures; it opens the table.
@@ -747,5 +748,6 @@ func (t *Table) Metrics() (*TableMetrics, error) {
 		BlockCacheMiss:     m.BlockCache.Misses,
 		OpenScans:          m.TableIters,
 		KeyVersion:         i.keys.Version(),
+		Archive:            ArchiveStats(i.fs.ArchiveStats()),
 	}, i.result(nil)
 }

@@ -74,6 +74,8 @@ func mutants() []mutant {
 		// The archive of the log.
 		one("a log is removed that nobody has archived", "engine/internal/sealfs/archive.go",
 			"if err := a.move(name, s); err != nil {", "if err := a.fs.cfg.Base.Remove(name); err != nil {"),
+		one("a log is in no directory durably on its way to the archive", "engine/internal/sealfs/archive.go",
+			"return a.fs.syncDir(a.dir)\n}\n\n// makeRoom", "return nil\n}\n\n// makeRoom"),
 		one("frames are shipped that a power cut may take", "wal/writer.go",
 			"Frames: w.durable, Bytes: w.synced,", "Frames: w.frames, Bytes: w.physical,"),
 		one("a log's file is used again that nobody has archived", "engine/internal/sealfs/archive.go",
