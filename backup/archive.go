@@ -1,27 +1,430 @@
 package backup
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
-	"iter"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cofredb/cofre/backup/storage"
+	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/keyring"
 )
 
-type archivedLog struct {
-	segments []int
-	last     time.Time
+// ArchiveOptions say what to archive.
+type ArchiveOptions struct {
+	Tables []string // by name; nil is all that keep their logs (engine.Table.SetArchiving)
+	// Every is how often logs are sent, and so how much may be missing where the store is
+	// lost; 0 is DefaultArchiveEvery.
+	Every time.Duration
+	// Report is told what each round has done; nil is not.
+	Report func([]ArchiveStatus)
 }
 
-func (l *archivedLog) batches(ctx context.Context) iter.Seq2[[]byte, error] { return nil }
+// DefaultArchiveEvery is how often Archive sends logs.
+const DefaultArchiveEvery = 10 * time.Second
 
-func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time) (*archivedLog, error) {
-	return nil, errors.New("stub")
+// An ArchiveStatus is how far the archive of a table is.
+type ArchiveStatus struct {
+	Table string `json:"table"`
+	// UpTo: what was acknowledged before can be restored, from a backup that was made after
+	// archiving began. Zero where nothing was sent yet.
+	UpTo time.Time     `json:"up_to,omitzero"`
+	Lag  time.Duration `json:"lag_ns"` // since UpTo
+	Sent int64         `json:"sent_bytes"`
+	// Waiting bytes were not sent yet; Dropped segments went because too much waited, and
+	// leave a gap: a backup closes it.
+	Waiting int64  `json:"waiting_bytes"`
+	Dropped int    `json:"dropped_segments"`
+	Err     error  `json:"-"`
+	Message string `json:"error,omitempty"` // why the round has failed; the next one tries again
 }
 
-func (r *Repository) unneededLogs(ctx context.Context, needed map[string]bool, visit func(storage.Info) error) error {
+// An Archiver sends the logs of a store's tables to a repository, so that a restore can
+// go to any moment since the end of a backup. It is an engine.Background. One at a time
+// archives a table.
+type Archiver struct {
+	r     *Repository
+	o     ArchiveOptions
+	store keyring.ID           // of the present round
+	lines map[keyring.ID]*line // by table
+}
+
+// A line is one life of a table, as far as it is archived.
+type line struct {
+	incarnation keyring.ID
+	sent        map[keyring.ID]int64 // by segment
+	upTo        time.Time
+	told        time.Time // the last upTo that the repository has
+	dropped     int
+	versions    []uint32 // that the table knows to be needed
+}
+
+// Archiver makes an Archiver.
+func (r *Repository) Archiver(o ArchiveOptions) *Archiver {
+	if o.Every <= 0 {
+		o.Every = DefaultArchiveEvery
+	}
+	return &Archiver{r: r, o: o, lines: make(map[keyring.ID]*line)}
+}
+
+// Run sends logs every so often until ctx ends. What cannot be sent waits, and is sent
+// when it can be: writers never wait for it. It returns ctx's error.
+func (a *Archiver) Run(ctx context.Context, s *engine.Store) error {
+	tick := time.NewTicker(a.o.Every)
+	defer tick.Stop()
+	for {
+		list, err := a.Ship(ctx, s)
+		if cerr := ctx.Err(); cerr != nil {
+			return cerr
+		}
+		if err != nil {
+			a.r.opts.Logger.Warn("the archive of logs stands still; what is written waits in the store", "repository", a.r.st.Location(), "error", err)
+		}
+		if a.o.Report != nil {
+			a.o.Report(list)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Ship sends all that is durable now, once. The error joins those of the tables.
+func (a *Archiver) Ship(ctx context.Context, s *engine.Store) ([]ArchiveStatus, error) {
+	names := a.o.Tables
+	if names == nil {
+		for _, t := range s.Tables() {
+			names = append(names, t.Name)
+		}
+	}
+	a.store = s.ID()
+	var list []ArchiveStatus
+	var errs []error
+	for _, n := range names {
+		t, err := s.Table(n)
+		if err == nil {
+			var on bool
+			if on, err = t.Archiving(ctx); err == nil && !on {
+				if a.o.Tables != nil {
+					err = fmt.Errorf("%w: %s", engine.ErrNotArchiving, n)
+				} else {
+					continue
+				}
+			}
+		}
+		st := ArchiveStatus{Table: n}
+		if err == nil {
+			err = a.table(ctx, t, &st)
+		}
+		if err != nil {
+			err = fmt.Errorf("archive %s: %w", n, err)
+			st.Err, st.Message = err, err.Error()
+			errs = append(errs, err)
+		}
+		if !st.UpTo.IsZero() {
+			st.Lag = max(0, time.Since(st.UpTo))
+		}
+		list = append(list, st)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return list, errors.Join(errs...)
+}
+
+// table sends what a table has. st is filled in also where it fails.
+func (a *Archiver) table(ctx context.Context, t *engine.Table, st *ArchiveStatus) error {
+	l := a.lines[t.ID()]
+	if l != nil {
+		st.UpTo, st.Dropped = l.upTo, l.dropped
+	}
+	began := time.Now().UTC() // what was acknowledged before is durable behind SyncLog
+	if err := t.SyncLog(ctx); err != nil {
+		return err
+	}
+	segments, err := t.ArchiveSegments(ctx)
+	if err != nil {
+		return err
+	}
+	if stats, err := t.ArchiveStats(); err == nil {
+		st.Dropped = stats.Dropped
+	}
+	if l == nil || len(segments) > 0 && l.incarnation != segments[0].Incarnation {
+		if l, err = a.open(ctx, t, segments); err != nil {
+			return err
+		}
+		a.lines[t.ID()] = l
+	}
+	l.dropped = st.Dropped
+	for _, s := range segments {
+		st.Waiting += s.Length - l.sent[s.FileID]
+	}
+	if err := a.need(ctx, t, l, segments); err != nil {
+		return err
+	}
+	for _, s := range segments {
+		if err := a.segment(ctx, t, l, s, st); err != nil {
+			return err
+		}
+	}
+	l.upTo, st.UpTo = began, began
+	return a.tell(ctx, t, l)
+}
+
+// open learns what the repository has of a table's present life, and compares it with
+// what the store has of it: somebody may have put anything there.
+func (a *Archiver) open(ctx context.Context, t *engine.Table, segments []engine.ArchiveSegment) (*line, error) {
+	l := &line{sent: make(map[keyring.ID]int64)}
+	if len(segments) == 0 {
+		return l, nil
+	}
+	l.incarnation = segments[0].Incarnation
+	for _, s := range segments {
+		prefix := lineName(t.ID(), s.Incarnation) + segmentNumber(s.Number) + "-" + s.FileID.String() + "/"
+		parts, err := a.r.parts(ctx, prefix)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range parts {
+			if p.from != l.sent[s.FileID] {
+				continue // beside another, or behind a hole
+			}
+			same, err := a.same(ctx, t, s, p)
+			if err != nil {
+				return nil, err
+			}
+			if !same {
+				a.r.opts.Logger.Warn("a part of the archive is not what the log has, and is removed", "object", p.object())
+				if err := a.r.st.Delete(ctx, p.object()); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			l.sent[s.FileID] = p.to
+		}
+	}
+	return l, nil
+}
+
+// same tells whether a part has the bytes of the segment.
+func (a *Archiver) same(ctx context.Context, t *engine.Table, s engine.ArchiveSegment, p part) (bool, error) {
+	if p.to > s.Length {
+		return false, nil
+	}
+	b, _, err := a.r.readPart(ctx, p)
+	if errors.Is(err, ErrCorruption) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	in, err := t.OpenSegment(s)
+	if err != nil {
+		return false, err
+	}
+	defer in.Close()
+	have := make([]byte, len(b))
+	if _, err := io.ReadFull(io.NewSectionReader(in, p.from, int64(len(b))), have); err != nil {
+		return false, err
+	}
+	return bytes.Equal(have, b), nil
+}
+
+// need tells the table which versions of its key the archive needs, before it does.
+func (a *Archiver) need(ctx context.Context, t *engine.Table, l *line, segments []engine.ArchiveSegment) error {
+	need := slices.Clone(l.versions)
+	for _, s := range segments {
+		for _, k := range wraps(s) {
+			need = append(need, k.Version)
+		}
+	}
+	slices.Sort(need)
+	if need = slices.Compact(need); slices.Equal(need, l.versions) {
+		return nil
+	}
+	if err := a.r.addNeeded(ctx, t, need); err != nil {
+		return err
+	}
+	l.versions = need
 	return nil
 }
 
-func (x *index) firstLog() string { return "" }
+// wraps are the segment's data keys as they are in force.
+func wraps(s engine.ArchiveSegment) []keyring.WrappedDataKey {
+	keys := slices.Clone(s.Keys)
+	for i, k := range keys {
+		for _, w := range s.Rewrapped {
+			if w.File == k.File {
+				keys[i] = w
+			}
+		}
+	}
+	return keys
+}
+
+// segment sends what is missing of a segment.
+func (a *Archiver) segment(ctx context.Context, t *engine.Table, l *line, s engine.ArchiveSegment, st *ArchiveStatus) error {
+	if s.Damage != nil {
+		a.r.opts.Logger.Error("a log segment that waits is damaged, and is given up: the archive has a gap until the next backup", "table", t.ID(), "segment", s.Number, "error", s.Damage)
+		return t.ArchiveDone(s)
+	}
+	keys := wraps(s)
+	var versions []uint32
+	for _, k := range keys {
+		versions = append(versions, k.Version)
+	}
+	slices.Sort(versions)
+	versions = slices.Compact(versions)
+	for l.sent[s.FileID] < s.Length {
+		from := l.sent[s.FileID]
+		p := part{
+			store: a.store, table: t.ID(), incarnation: s.Incarnation, file: s.FileID, number: s.Number,
+			from: from, to: min(s.Length, from+maxPart), first: s.First, last: s.Last, keys: keys, versions: versions,
+		}
+		if p.to == s.Length {
+			p.frames = s.Frames
+		}
+		if err := a.send(ctx, t, s, p); err != nil {
+			return err
+		}
+		l.sent[s.FileID] = p.to
+		st.Sent += p.to - p.from
+		st.Waiting -= p.to - p.from
+	}
+	if !s.Closed {
+		return nil
+	}
+	if err := t.ArchiveDone(s); err != nil {
+		return err
+	}
+	delete(l.sent, s.FileID)
+	return nil
+}
+
+func (a *Archiver) send(ctx context.Context, t *engine.Table, s engine.ArchiveSegment, p part) error {
+	in, err := t.OpenSegment(s)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	b := p.header()
+	n := len(b)
+	b = append(b, make([]byte, p.to-p.from)...)
+	if _, err := io.ReadFull(io.NewSectionReader(in, p.from, p.to-p.from), b[n:]); err != nil {
+		return fmt.Errorf("log segment %d: %w", s.Number, err)
+	}
+	p.digest = sha256.Sum256(b)
+	err = a.r.st.Put(ctx, p.object(), storage.Bytes(b))
+	if errors.Is(err, storage.ErrExists) {
+		err = a.r.mend(ctx, p.object(), b)
+	}
+	return err
+}
+
+// tellEvery is how often an archive of a table that is not written to says that it is
+// up to date.
+const tellEvery = time.Minute
+
+// An upTo is the register that says how far a line is archived.
+type upTo struct {
+	UpTo time.Time `json:"up_to"`
+}
+
+func upToName(table, incarnation keyring.ID) string { return lineName(table, incarnation) + "up-to" }
+
+// tell keeps in the repository up to when the line is archived. It is a hint: a restore to
+// a moment behind the last frame needs it.
+func (a *Archiver) tell(ctx context.Context, t *engine.Table, l *line) error {
+	if l.incarnation.IsZero() || l.upTo.Sub(l.told) < min(tellEvery, a.o.Every) {
+		return nil
+	}
+	b, err := json.Marshal(upTo{l.upTo})
+	if err != nil {
+		return err
+	}
+	name := upToName(t.ID(), l.incarnation)
+	for {
+		_, version, err := a.r.st.Load(ctx, name)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		_, err = a.r.st.Swap(ctx, name, version, b)
+		if errors.Is(err, storage.ErrConflict) {
+			continue // somebody else archives the table too
+		}
+		if err == nil {
+			l.told = l.upTo
+		}
+		return err
+	}
+}
+
+func (r *Repository) upTo(ctx context.Context, table, incarnation keyring.ID) (time.Time, error) {
+	b, _, err := r.st.Load(ctx, upToName(table, incarnation))
+	if errors.Is(err, storage.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	var u upTo
+	if err := json.Unmarshal(b, &u); err != nil {
+		return time.Time{}, nil // a hint that says nothing
+	}
+	return u.UpTo, nil
+}
+
+// parts lists the parts below a prefix, by name: by segment, and by offset.
+func (r *Repository) parts(ctx context.Context, prefix string) (list []part, err error) {
+	for o, err := range r.st.List(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		if p, ok := parsePartName(o.Name); ok {
+			p.size = o.Size
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+// unneededLogs visits parts that lie before the newest log of the oldest backup of their
+// line, or whose line has none.
+func (r *Repository) unneededLogs(ctx context.Context, needed map[string]bool, visit func(storage.Info) error) error {
+	oldest := make(map[string]string) // by line
+	for n := range needed {
+		if !strings.HasPrefix(n, archivePrefix) {
+			continue
+		}
+		at := strings.LastIndexByte(n, '/') + 1
+		if have, ok := oldest[n[:at]]; !ok || n[at:] < have {
+			oldest[n[:at]] = n[at:]
+		}
+	}
+	for o, err := range r.st.List(ctx, archivePrefix) {
+		if err != nil {
+			return err
+		}
+		p, ok := parsePartName(o.Name)
+		if !ok {
+			continue
+		}
+		first, kept := oldest[lineName(p.table, p.incarnation)]
+		if kept && segmentNumber(p.number) >= first {
+			continue
+		}
+		if err := visit(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -240,17 +240,23 @@ func overlayID(b []byte) (id keyring.ID) {
 // note tells the table what of its key the backup will need, before any of it is
 // anywhere: no version is retired from here on that it needs.
 func (c *creation) note(ctx context.Context, t *tableCopy) error {
-	notes, err := t.table.Backups(ctx)
+	return c.r.addNeeded(ctx, t.table, t.index.versions())
+}
+
+// addNeeded tells a table which versions of its key the repository will need besides
+// those that it needs.
+func (r *Repository) addNeeded(ctx context.Context, t *engine.Table, versions []uint32) error {
+	notes, err := t.Backups(ctx)
 	if err != nil {
 		return err
 	}
-	n := engine.BackupNote{Repository: c.r.id, Location: c.r.st.Location(), Versions: t.index.versions(), At: c.backup.Time}
+	n := engine.BackupNote{Repository: r.id, Location: r.st.Location(), Versions: slices.Clone(versions), At: r.opts.Now().UTC()}
 	for _, o := range notes {
-		if o.Repository == c.r.id {
+		if o.Repository == r.id {
 			n.Versions = append(n.Versions, o.Versions...)
 		}
 	}
-	return t.table.NoteBackups(ctx, n)
+	return t.NoteBackups(ctx, n)
 }
 
 // lookBack is how many backups are looked at for the newest of a table.
@@ -463,7 +469,7 @@ func (r *Repository) digest(ctx context.Context, name string, moved func(n int) 
 func (c *creation) enter() (digest, error) {
 	for _, t := range c.copies {
 		e := BackupTable{
-			Table: t.table.ID(), At: t.held.At, Sealed: t.index.sealed, Files: len(t.index.files), Bytes: t.index.bytes(),
+			Table: t.table.ID(), At: t.held.At, Until: t.held.Until, Sealed: t.index.sealed, Files: len(t.index.files), Bytes: t.index.bytes(),
 			KeyVersions: t.index.versions(),
 		}
 		for _, n := range t.sent {
@@ -550,6 +556,13 @@ func (r *Repository) noteNeeded(ctx context.Context, t *engine.Table, newest []u
 		if e, ok := b.Table(t.ID()); ok {
 			n.Versions = append(n.Versions, e.Needed()...)
 		}
+	}
+	parts, err := r.parts(ctx, archivePrefix+t.ID().String()+"/")
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		n.Versions = append(n.Versions, p.versions...)
 	}
 	return t.NoteBackups(ctx, n)
 }

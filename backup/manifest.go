@@ -49,7 +49,8 @@ type Backup struct {
 // A BackupTable is one table of a backup.
 type BackupTable struct {
 	Table    keyring.ID `json:"table"`
-	At       time.Time  `json:"at"` // what was acknowledged before is in it
+	At       time.Time  `json:"at"`    // what was acknowledged before is in it,
+	Until    time.Time  `json:"until"` // and nothing that was issued after
 	Sealed   bool       `json:"sealed"`
 	Files    int        `json:"files"`
 	Bytes    int64      `json:"bytes"`     // of ciphertext

@@ -239,7 +239,7 @@ func (r *Repository) named(ctx context.Context, list []*Backup) (map[string]bool
 			if err != nil {
 				return err
 			}
-			found[i] = append(found[i], lockboxPrefix+p.e.Table.String()+"/", archivePrefix+p.e.Table.String()+"/"+x.incarnation.String()+"/"+x.firstLog())
+			found[i] = append(found[i], lockboxPrefix+p.e.Table.String()+"/", lineName(x.table, x.incarnation)+segmentNumber(x.newestLog()))
 			for j := range x.files {
 				if f := &x.files[j]; !f.empty() {
 					found[i] = append(found[i], f.key().object())

@@ -181,18 +181,14 @@ func (r *Repository) plan(ctx context.Context, s *engine.Store, o *RestoreOption
 // base finds the backup to begin with.
 func (r *Repository) base(ctx context.Context, o *RestoreOptions) (*Backup, error) {
 	if o.Backup != "" || o.At.IsZero() {
-		b, err := r.Find(ctx, o.Backup)
-		if err == nil && !o.At.IsZero() && b.Time.After(o.At) {
-			return nil, &RangeError{Table: "backup " + b.Name, At: o.At, Spans: []Span{{b.Time, b.Time}}}
-		}
-		return b, err
+		return r.Find(ctx, o.Backup)
 	}
 	list, err := r.Backups(ctx)
 	if err != nil && !errors.Is(err, ErrCorruption) {
 		return nil, err
 	}
 	for _, b := range slices.Backward(list) {
-		if !slices.ContainsFunc(b.Tables, func(t BackupTable) bool { return t.At.After(o.At) }) {
+		if !slices.ContainsFunc(b.Tables, func(t BackupTable) bool { return t.Until.After(o.At) }) {
 			return b, nil
 		}
 	}
@@ -235,7 +231,7 @@ func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o
 	t.done = RestoredTable{
 		Name: name, Source: e.Table, Sealed: e.Sealed, Files: e.Files, Bytes: e.Bytes, At: e.At, KeyVersions: e.Needed(),
 	}
-	if !o.At.IsZero() {
+	if (o.ToEnd || !o.At.IsZero()) && o.wants(name) {
 		if t.log, err = r.openArchive(ctx, t, o.At); err != nil {
 			return nil, err
 		}
@@ -327,8 +323,8 @@ func (p *plan) restore(ctx context.Context, m *meter, t *planned) error {
 		return err
 	}
 	t.done.ID = tab.ID()
-	if t.log != nil && !t.log.last.IsZero() {
-		t.done.At = t.log.last
+	if t.log != nil {
+		t.done.At = t.log.reached
 	}
 	for _, info := range p.store.Tables() {
 		if info.ID == t.done.ID {

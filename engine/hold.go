@@ -28,8 +28,8 @@ type Held struct {
 	dir   string
 	id    keyring.ID
 
-	// At is the moment: what was acknowledged before is held.
-	At time.Time
+	// What was acknowledged before At is held, and nothing that was issued after Until.
+	At, Until time.Time
 	// Incarnation is the table's life; zero where the table's key was not to be had.
 	Incarnation keyring.ID
 	// Sealed: the table's key was there, and has attested what is here told. Else
@@ -86,6 +86,7 @@ func (t *Table) Hold(ctx context.Context) (*Held, error) {
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
+	h.Until = time.Now().UTC()
 	slices.SortFunc(h.Files, func(a, b HeldFile) int { return strings.Compare(a.Name, b.Name) })
 	return h, nil
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -36,9 +35,10 @@ type RestoreSource struct {
 	// Compared: each file was compared with a digest that the table's key attests. Else
 	// every byte is opened.
 	Compared bool
-	// Log gives batches of Pebble's, from archived logs, in order. Those that the files
-	// have already are passed over. nil is none.
-	Log iter.Seq2[[]byte, error]
+	// Log gives batches of archived logs, in order, none missing from the newest log of
+	// the files on. Those that the files have already may be among them, if what Log
+	// gives does not end before they do. nil is none.
+	Log iter.Seq2[ArchivedBatch, error]
 	// From and To bound the keys that are restored, and all of them begin with Prefix;
 	// nil is the table's end.
 	From, To, Prefix []byte
@@ -257,7 +257,7 @@ func (r *restore) fill(ctx context.Context, t *Table, keys *keyring.TableKeys) e
 	if err != nil {
 		return err
 	}
-	err = r.apply(ctx, i)
+	err = r.apply(ctx, t)
 	if err == nil && (r.src.From != nil || r.src.To != nil) {
 		err = r.cut(ctx, i)
 	}
@@ -265,57 +265,23 @@ func (r *restore) fill(ctx context.Context, t *Table, keys *keyring.TableKeys) e
 	return errors.Join(err, t.Close())
 }
 
-// apply commits the batches of the log that the files do not have.
-func (r *restore) apply(ctx context.Context, i *instance) error {
+// apply commits the batches of the log.
+func (r *restore) apply(ctx context.Context, t *Table) error {
 	if r.src.Log == nil {
 		return nil
 	}
-	i.dirty.Store(true)
-	next, err := i.nextSequence()
-	if err != nil {
-		return err
-	}
-	for repr, err := range r.src.Log {
+	for b, err := range r.src.Log {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = t.ApplyArchived(b, &WriteOptions{NoSync: true})
+		}
 		if err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if len(repr) < sequenceLen {
-			return corrupt.New(corrupt.ErrFormat, "archived log", -1, "a batch of %d bytes", len(repr))
-		}
-		if pebble.SeqNum(binary.LittleEndian.Uint64(repr)) < next {
-			continue
-		}
-		clear(repr[:sequenceLen]) // it gets its own anew
-		b := i.db.NewBatch()
-		err := b.SetRepr(repr)
-		if err == nil {
-			err = b.Commit(pebble.NoSync)
-		}
-		if err = i.result(errors.Join(err, b.Close())); err != nil {
-			return err
-		}
-		if err := i.stall.await(i.db); err != nil {
-			return err
-		}
 	}
-	return i.result(i.db.LogData(nil, pebble.Sync))
-}
-
-// sequenceLen is the length of a batch's sequence number, which it begins with.
-const sequenceLen = 8
-
-// nextSequence is the sequence number of the next batch.
-func (i *instance) nextSequence() (pebble.SeqNum, error) {
-	b := i.db.NewBatch()
-	err := b.LogData(nil, nil)
-	if err == nil {
-		err = b.Commit(pebble.NoSync)
-	}
-	n := b.SeqNum()
-	return n, i.result(errors.Join(err, b.Close()))
+	return t.SyncLog(ctx)
 }
 
 // cut removes the keys outside the range that is restored, and what they take.

@@ -1,0 +1,241 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"iter"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cofredb/cofre/backup/storage"
+	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/internal/corrupt"
+	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/wal"
+)
+
+// newestLog is the number of the newest log in a backup; 0 if it has none.
+func (x *index) newestLog() (n uint64) {
+	for i := range x.files {
+		if s, ok := strings.CutSuffix(x.files[i].name, ".log"); ok {
+			if v, err := strconv.ParseUint(s, 10, 64); err == nil {
+				n = max(n, v)
+			}
+		}
+	}
+	return n
+}
+
+// An archivedLog is the log of a table from a backup on, as far as it is to be applied.
+type archivedLog struct {
+	r        *Repository
+	store    keyring.ID
+	table    keyring.ID
+	keys     *keyring.TableKeys
+	at       time.Time // zero is the end
+	segments []archivedSegment
+	reached  time.Time // what was sealed up to here is applied, when batches has ended
+}
+
+type archivedSegment struct {
+	number uint64
+	file   keyring.ID
+	parts  []part
+}
+
+// openArchive finds the log that leads from a backup to a time; zero is as far as it
+// goes. No data is read.
+func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time) (*archivedLog, error) {
+	name := t.done.Name
+	if !t.index.sealed {
+		return nil, &RangeError{Table: name, At: at, Spans: []Span{{t.entry.At, t.entry.At}}}
+	}
+	parts, err := r.parts(ctx, lineName(t.index.table, t.index.incarnation))
+	if err != nil {
+		return nil, err
+	}
+	upTo, err := r.upTo(ctx, t.index.table, t.index.incarnation)
+	if err != nil {
+		return nil, err
+	}
+	l := &archivedLog{r: r, store: t.index.store, table: t.index.table, keys: t.keys, at: at, reached: t.entry.Until}
+	first := t.index.newestLog()
+	end := t.entry.Until // of what can be reached
+	for _, s := range segmentsOf(parts) {
+		if s.number < first {
+			continue
+		}
+		if len(l.segments) == 0 && s.number != first {
+			break // what comes between the backup and the archive is missing
+		}
+		l.segments = append(l.segments, s)
+		if last := s.parts[len(s.parts)-1].last; last.After(end) {
+			end = last
+		}
+	}
+	if len(l.segments) > 0 && upTo.After(end) {
+		end = upTo
+	}
+	if at.IsZero() {
+		return l, nil
+	}
+	if at.Before(t.entry.Until) || at.After(end) {
+		return nil, &RangeError{Table: name, At: at, Spans: []Span{{t.entry.Until, end}}}
+	}
+	return l, nil
+}
+
+// segmentsOf puts the parts of segments together: each from its beginning to the last
+// part up to which none is missing and that ends with a frame.
+func segmentsOf(parts []part) (list []archivedSegment) {
+	slices.SortStableFunc(parts, func(a, b part) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), compareIDs(a.file, b.file), cmp.Compare(a.from, b.from), -cmp.Compare(a.to, b.to))
+	})
+	for len(parts) > 0 {
+		s := archivedSegment{number: parts[0].number, file: parts[0].file}
+		whole, at := 0, int64(0)
+		for len(parts) > 0 && parts[0].number == s.number && parts[0].file == s.file {
+			p := parts[0]
+			parts = parts[1:]
+			if p.from != at {
+				continue // beside another that is longer, or behind a hole
+			}
+			s.parts, at = append(s.parts, p), p.to
+			if p.frames > 0 {
+				whole = len(s.parts)
+			}
+		}
+		if s.parts = s.parts[:whole]; whole > 0 {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// readPart reads a part's stretch of a segment.
+func (r *Repository) readPart(ctx context.Context, p part) (stretch []byte, keys []keyring.WrappedDataKey, err error) {
+	name := p.object()
+	b, err := storage.ReadAll(ctx, r.st, name, maxPart+maxPartHeader)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil, corrupt.New(corrupt.ErrMissing, name, -1, "it was there")
+	}
+	if err != nil {
+		return nil, nil, damaged(name, err)
+	}
+	if sha256.Sum256(b) != p.digest {
+		return nil, nil, corrupt.New(corrupt.ErrAuth, name, -1, "its SHA-256 is not what its name says")
+	}
+	h, n, err := parsePart(b)
+	if err != nil {
+		return nil, nil, corrupt.At(name, err)
+	}
+	if h.table != p.table || h.incarnation != p.incarnation || h.file != p.file || h.number != p.number || h.from != p.from || h.to != p.to || h.frames != p.frames {
+		return nil, nil, corrupt.New(corrupt.ErrForeign, name, 12, "is another part than its name says")
+	}
+	return b[n:], h.keys, nil
+}
+
+// batches reads the log. Memory is bounded by a part and the largest batch; a segment lies
+// in a temporary file meanwhile, as ciphertext.
+func (l *archivedLog) batches(ctx context.Context) iter.Seq2[engine.ArchivedBatch, error] {
+	return func(yield func(engine.ArchivedBatch, error) bool) {
+		var before wal.Segment
+		var latest time.Time // no batch is older than the one before it, whatever the clock did
+		for i, s := range l.segments {
+			more, err := l.segment(ctx, s, i > 0, &before, func(b engine.ArchivedBatch) bool {
+				if b.Time.After(latest) {
+					latest = b.Time
+				}
+				if !l.at.IsZero() && latest.After(l.at) {
+					return false
+				}
+				if latest.After(l.reached) {
+					l.reached = latest
+				}
+				return yield(b, nil)
+			})
+			if err != nil {
+				yield(engine.ArchivedBatch{}, err)
+				return
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// segment reads one segment; more tells that visit wanted all of it.
+func (l *archivedLog) segment(ctx context.Context, s archivedSegment, follows bool, before *wal.Segment, visit func(engine.ArchivedBatch) bool) (more bool, err error) {
+	f, err := os.CreateTemp("", "cofre-log-")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	size, keys, err := l.assemble(ctx, s, f)
+	if err != nil {
+		return false, err
+	}
+	path := lineName(l.table, s.parts[0].incarnation) + segmentNumber(s.number)
+	a, err := engine.OpenArchived(f, size, engine.ArchivedOptions{
+		Keys: segmentKeys{l.keys, keys}, StoreID: l.store, TableID: l.table, Number: s.number, FileID: s.file, Path: path,
+	})
+	if err != nil {
+		return false, err
+	}
+	defer a.Close()
+	if p := a.Previous(); follows && p != *before {
+		return false, corrupt.New(corrupt.ErrMissing, path, -1, "follows segment %d with %d frames, and the archive has %d of segment %d: something between them is missing",
+			p.Number, p.Frames, before.Frames, before.Number)
+	}
+	for b, err := range a.Batches() {
+		if err != nil {
+			return false, err
+		}
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if !visit(b) {
+			return false, nil
+		}
+	}
+	*before = a.Segment()
+	return true, nil
+}
+
+// assemble puts the parts of a segment together.
+func (l *archivedLog) assemble(ctx context.Context, s archivedSegment, w io.Writer) (size int64, keys []keyring.WrappedDataKey, err error) {
+	for _, p := range s.parts {
+		b, wraps, err := l.r.readPart(ctx, p)
+		if err != nil {
+			return 0, nil, err
+		}
+		if _, err := w.Write(b); err != nil {
+			return 0, nil, err
+		}
+		size += int64(len(b))
+		keys = wraps // the last part has them all
+	}
+	return size, keys, nil
+}
+
+// segmentKeys open a segment's data keys by the wraps that its archive has.
+type segmentKeys struct {
+	*keyring.TableKeys
+	wraps []keyring.WrappedDataKey
+}
+
+func (k segmentKeys) DataKey(file keyring.ID, version uint32, wrapped []byte) (*keyring.Secret, error) {
+	for _, w := range k.wraps {
+		if w.File == file {
+			version, wrapped = w.Version, w.Wrapped[:]
+		}
+	}
+	return k.TableKeys.DataKey(file, version, wrapped)
+}
