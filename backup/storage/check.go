@@ -145,7 +145,7 @@ func (c *checker) get(ctx context.Context, name string, off, length int64) (b []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	return io.ReadAll(io.LimitReader(r, c.o.Large+1))
+	return io.ReadAll(io.LimitReader(r, max(c.o.Large, 1<<20)+1))
 }
 
 // demand is nil where err is of the class.

@@ -6,6 +6,9 @@
 //
 //	cmd → bench → backup → engine → sstable, wal → keyring → internal
 //
+// Below backup lies backup/storage, which knows nothing of stores; one package
+// of it speaks S3, and nothing else links that client.
+//
 // sstable and wal know neither each other nor Pebble's root package. The core
 // is engine, sstable, wal and keyring without its sub-packages, of which there
 // is one a key service: a program that does not use a key service does not

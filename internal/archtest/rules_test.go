@@ -27,15 +27,21 @@ var layers = map[string][]string{
 	"internal/vectors": {"internal"},
 	// What only tests use: it may drive the whole product, and nothing that
 	// ships may import it.
-	"internal/torture": {"internal", "keyring", "sstable", "wal", "engine", "backup"},
+	"internal/torture": {"internal", "keyring", "sstable", "wal", "engine", "backup", "backup/storage"},
 
 	"keyring": {"internal"},
 	"sstable": {"internal", "keyring"},
 	"wal":     {"internal", "keyring"},
 	"engine":  {"internal", "keyring", "sstable", "wal"},
-	"backup":  {"internal", "keyring", "sstable", "wal", "engine"},
-	"bench":   {"internal", "keyring", "sstable", "wal", "engine", "backup"},
-	"cmd":     {"internal", "keyring", "sstable", "wal", "engine", "backup", "bench"},
+	"backup":  {"internal", "keyring", "sstable", "wal", "engine", "backup/storage"},
+	"bench":   {"internal", "keyring", "sstable", "wal", "engine", "backup", "backup/storage"},
+	"cmd":     {"internal", "keyring", "sstable", "wal", "engine", "backup", "backup/storage", "bench"},
+
+	// Where a repository's objects lie knows nothing of what they are.
+	"backup/storage": {"internal"},
+	// What only tests of storages use.
+	"backup/storage/storagetest": {"internal", "backup/storage"},
+	"backup/storage/s3test":      {"internal", "backup/storage"},
 }
 
 // thirdParty says which packages of other modules a folder may import. The
@@ -49,7 +55,16 @@ var thirdParty = map[string][]string{
 	"sstable":            {pebble + "/vfs"},
 	"wal":                {pebble + "/vfs", "github.com/klauspost/compress/s2"},
 	"engine":             {pebble, "github.com/google/btree"},
+
+	"backup/storage":             {"golang.org/x/sys/windows"},
+	"backup/storage/s3":          {aws},
+	"backup/storage/s3test":      nil,
+	"backup/storage/storagetest": nil,
 }
+
+// aws is the client of AWS. One package speaks S3; a program that keeps its
+// backups in a directory, and one that keeps none, need not link it.
+const aws = "github.com/aws"
 
 // keyServices are the clients of key services, as module or package prefixes.
 var keyServices = []string{
@@ -169,6 +184,9 @@ func checkThirdParty(s source, imp string) string {
 	}
 	if (within(s.Dir, "sstable") || within(s.Dir, "wal")) && imp == pebble {
 		return "the sealed formats do not know Pebble; use " + pebble + "/vfs, and let engine map Pebble's files onto them"
+	}
+	if within(imp, aws) && !within(s.Dir, "backup/storage/s3") && !within(s.Dir, "backup/storage/s3test") && !within(s.Dir, "keyring") {
+		return "one package speaks S3; use backup/storage/s3, or backup/storage/locate"
 	}
 	folder := holder(thirdParty, s.Dir)
 	if thirdParty[folder] == nil {

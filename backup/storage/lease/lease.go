@@ -238,6 +238,7 @@ func (l *Lease) renew(ctx context.Context) {
 			if errors.Is(err, ErrLost) {
 				l.end(err)
 			}
+			continue // what has failed is tried again at the next tick
 		case <-tick.C:
 		}
 		l.check()
