@@ -52,7 +52,6 @@ type ArchiveStatus struct {
 type Archiver struct {
 	r     *Repository
 	o     ArchiveOptions
-	store keyring.ID           // of the present round
 	lines map[keyring.ID]*line // by table
 }
 
@@ -73,6 +72,8 @@ func (r *Repository) Archiver(o ArchiveOptions) *Archiver {
 	}
 	return &Archiver{r: r, o: o, lines: make(map[keyring.ID]*line)}
 }
+
+var _ engine.Background = (*Archiver)(nil)
 
 // Run sends logs every so often until ctx ends. What cannot be sent waits, and is sent
 // when it can be: writers never wait for it. It returns ctx's error.
@@ -106,7 +107,6 @@ func (a *Archiver) Ship(ctx context.Context, s *engine.Store) ([]ArchiveStatus, 
 			names = append(names, t.Name)
 		}
 	}
-	a.store = s.ID()
 	var list []ArchiveStatus
 	var errs []error
 	for _, n := range names {
@@ -287,7 +287,7 @@ func (a *Archiver) segment(ctx context.Context, t *engine.Table, l *line, s engi
 	for l.sent[s.FileID] < s.Length {
 		from := l.sent[s.FileID]
 		p := part{
-			store: a.store, table: t.ID(), incarnation: s.Incarnation, file: s.FileID, number: s.Number,
+			store: t.StoreID(), table: t.ID(), incarnation: s.Incarnation, file: s.FileID, number: s.Number,
 			from: from, to: min(s.Length, from+maxPart), first: s.First, last: s.Last, keys: keys, versions: versions,
 		}
 		if p.to == s.Length {

@@ -71,8 +71,13 @@ func (r *Repository) Create(ctx context.Context, s *engine.Store, o CreateOption
 	if err != nil {
 		return nil, err
 	}
-	c := &creation{r: r, store: s, o: o, began: time.Now()}
-	err = r.write(ctx, "backup create", func(ctx context.Context) error { return c.run(ctx, tables) })
+	c := &creation{r: r, store: s.ID(), o: o, began: time.Now()}
+	err = r.write(ctx, "backup create", func(ctx context.Context) error {
+		if err := r.belongs(ctx, c.store, o.OtherStore); err != nil {
+			return err
+		}
+		return c.hold(ctx, tables)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +109,7 @@ func chosen(s *engine.Store, names []string) (tables []*engine.Table, err error)
 
 type creation struct {
 	r     *Repository
-	store *engine.Store
+	store keyring.ID
 	o     CreateOptions
 	began time.Time
 	m     *meter
@@ -123,15 +128,9 @@ type tableCopy struct {
 	sent  []int64                  // by file; -1 where it was there
 }
 
-func (c *creation) run(ctx context.Context, tables []*engine.Table) (err error) {
-	if err := c.r.belongs(ctx, c.store.ID(), c.o.OtherStore); err != nil {
-		return err
-	}
-	now := c.r.opts.Now().UTC()
-	c.backup = &Backup{
-		Format: FormatVersion, Name: newName(now), Repository: c.r.id, Store: c.store.ID(),
-		Time: now, Label: c.o.Label,
-	}
+// hold makes a backup of tables as they are now.
+func (c *creation) hold(ctx context.Context, tables []*engine.Table) (err error) {
+	c.begin()
 	defer func() {
 		for _, t := range c.copies {
 			err = errors.Join(err, t.held.Close())
@@ -145,6 +144,19 @@ func (c *creation) run(ctx context.Context, tables []*engine.Table) (err error) 
 		}
 		c.copies = append(c.copies, &tableCopy{table: t, held: h})
 	}
+	return c.run(ctx)
+}
+
+func (c *creation) begin() {
+	now := c.r.opts.Now().UTC()
+	c.backup = &Backup{
+		Format: FormatVersion, Name: newName(now), Repository: c.r.id, Store: c.store,
+		Time: now, Label: c.o.Label,
+	}
+}
+
+// run makes a backup of what is held.
+func (c *creation) run(ctx context.Context) error {
 	for _, t := range c.copies {
 		if err := c.prepare(ctx, t); err != nil {
 			return err
@@ -193,7 +205,7 @@ func (r *Repository) belongs(ctx context.Context, store keyring.ID, other bool) 
 // prepare learns what the repository has of a table.
 func (c *creation) prepare(ctx context.Context, t *tableCopy) error {
 	x := &index{
-		sealed: t.held.Sealed, store: c.store.ID(), table: t.table.ID(), incarnation: t.held.Incarnation,
+		sealed: t.held.Sealed, store: c.store, table: t.table.ID(), incarnation: t.held.Incarnation,
 		time: c.backup.Time, at: t.held.At, backup: c.backup.Name, name: t.table.Name(), seal: t.held.Seal,
 	}
 	for _, f := range t.held.Files {

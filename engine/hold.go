@@ -300,3 +300,6 @@ func (t *Table) checkpoint(i *instance, dir string) (*sealfs.Seal, error) {
 	}
 	return seal, syncDir(fs, parent)
 }
+
+// StoreID is the id of the table's store.
+func (t *Table) StoreID() keyring.ID { return t.store.ID() }

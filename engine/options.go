@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -80,6 +81,10 @@ type Options struct {
 	// the table is archived (Table.SetArchiving), in bytes; 0 is DefaultArchiveLimit,
 	// 1 GiB. Beyond it the oldest go, and the archive has a gap.
 	ArchiveLimit int64
+	// Background are jobs that run while the store is open, such as an archive of its
+	// logs (backup.Archiver). Close ends them and waits for them; an error that one
+	// returns before is logged. They do not run in a store that is open to read only.
+	Background []Background
 	// Audit configures the log of key operations, which every store has.
 	Audit AuditOptions
 
@@ -87,6 +92,11 @@ type Options struct {
 	clock func() time.Time // a test's, for schedules; nil is time.Now
 	// tune changes Pebble's options; a test makes small tables with it.
 	tune tuning
+}
+
+// A Background runs beside the store until ctx ends, with which the store closes.
+type Background interface {
+	Run(ctx context.Context, s *Store) error
 }
 
 // TableOptions configure a table, for its life.

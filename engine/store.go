@@ -146,6 +146,13 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	}
 	if opts.Mode != ReadOnly {
 		s.janitor.Go(func() { s.keepSchedules(s.life) })
+		for _, b := range opts.Background {
+			s.janitor.Go(func() {
+				if err := b.Run(s.life, s); err != nil && s.life.Err() == nil {
+					s.log.Error("a job beside the store has ended", "job", fmt.Sprintf("%T", b), "error", err)
+				}
+			})
+		}
 	}
 	return s, nil
 }
