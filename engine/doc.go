@@ -56,6 +56,14 @@
 // again while the table is open ([Options.KeyLease]); where it says no, the table
 // locks ([LockedError]) until it says yes.
 //
+// # The archive of the log
+//
+// A table may keep its log segments until somebody has taken them elsewhere
+// ([Table.SetArchiving]), for a restore to any second: [Table.ArchiveSegments] lists
+// them, as ciphertext, up to what is durable; [OpenArchived] reads them back, batch by
+// batch, with the table's keys, and [Table.ApplyArchived] writes a batch to a table that
+// is being restored. Writes never wait for it.
+//
 // # Many tables
 //
 // Tables share block cache, file cache and the right to compact. An open table

@@ -553,7 +553,8 @@ type DropReport struct {
 
 // DropTable removes a table: its key wraps first, which makes every file of it
 // unreadable, then the files, log segments that wait for the archive among them. If we
-// crash between, the next open removes the files. Open views and scans of the table fail with ErrClosed.
+// crash between, the next open removes the files. Open views and scans of the table
+// fail with ErrClosed.
 //
 // Errors: ErrTableNotFound, ErrSnapshotsExist, ErrReadOnly, ErrRootShared,
 // ErrRootStays. With a report comes an error of what was left after the wraps had
