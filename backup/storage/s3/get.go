@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -79,7 +80,7 @@ func (s *Storage) read(ctx context.Context, name string, offset, length int64) (
 	if size := aws.ToInt64(head.ContentLength); offset > size || length < 0 && offset != size {
 		return nil, storage.ErrRange
 	}
-	r.left = 0
+	r.left, r.etag = 0, head.ETag
 	return r, nil
 }
 
@@ -103,12 +104,11 @@ type reader struct {
 // open asks for what is left.
 func (r *reader) open() error {
 	in := &s3.GetObjectInput{Bucket: &r.s.o.Bucket, Key: r.s.key(r.name), IfMatch: r.etag}
-	switch {
-	case r.left >= 0 && r.left-1 > 1<<62-r.off: // no object is as long
-		in.Range = aws.String(fmt.Sprintf("bytes=%d-", r.off))
-	case r.left >= 0:
+	// A range is asked for even where all is wanted: the answer then tells the
+	// size of the object beside its own.
+	if r.left > 0 && r.left-1 <= math.MaxInt64-r.off {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", r.off, r.off+r.left-1))
-	case r.off > 0:
+	} else {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", r.off))
 	}
 	out, err := r.s.client.GetObject(r.ctx, in)
@@ -120,7 +120,7 @@ func (r *reader) open() error {
 	case err != nil:
 		return err
 	}
-	if err := r.accept(in.Range != nil, out); err != nil {
+	if err := r.accept(out); err != nil {
 		out.Body.Close()
 		return err
 	}
@@ -129,29 +129,23 @@ func (r *reader) open() error {
 }
 
 // accept checks that the answer is the range that was asked for.
-func (r *reader) accept(ranged bool, out *s3.GetObjectOutput) error {
+func (r *reader) accept(out *s3.GetObjectOutput) error {
 	if out.ContentLength == nil {
 		return &answerError{"the server tells no length"}
 	}
 	n := *out.ContentLength
-	if !ranged {
-		r.left = n
-		return nil
+	var first, last, total int64
+	if _, err := fmt.Sscanf(aws.ToString(out.ContentRange), "bytes %d-%d/%d", &first, &last, &total); err != nil {
+		return &answerError{"the server ignores the range, or does not say which it sends"}
 	}
-	var first, last int64
-	var total string
-	if _, err := fmt.Sscanf(aws.ToString(out.ContentRange), "bytes %d-%d/%s", &first, &last, &total); err != nil {
-		return &answerError{"the server ignores the range"}
+	if r.left < 0 {
+		r.left = max(total-r.off, 0)
 	}
 	switch {
-	case first != r.off || last-first+1 != n:
-		return &answerError{fmt.Sprintf("the server sends bytes %d to %d, asked for from %d on", first, last, r.off)}
-	case r.left < 0:
-		r.left = n
-	case n < r.left:
+	case total < r.off || total-r.off < r.left:
 		return storage.ErrRange
-	case n > r.left:
-		return &answerError{fmt.Sprintf("the server sends %d bytes, asked for %d", n, r.left)}
+	case first != r.off || last-first+1 != n || n != r.left:
+		return &answerError{fmt.Sprintf("the server sends %d bytes, from %d to %d, and %d were asked for from %d on", n, first, last, r.left, r.off)}
 	}
 	return nil
 }
