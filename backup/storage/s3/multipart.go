@@ -16,8 +16,8 @@ import (
 	"github.com/cofredb/cofre/backup/storage"
 )
 
-// abortTimeout bounds the undoing of an upload whose context may have ended.
-const abortTimeout = 20 * time.Second
+// undoTimeout bounds the undoing of an upload whose context may have ended.
+const undoTimeout = 20 * time.Second
 
 // partSize is that of an object: the option's, or what makes no more parts than
 // there can be.
@@ -80,7 +80,7 @@ func (u *upload) tryParts(ctx context.Context) error {
 		err = u.settle(ctx, err)
 	}
 	if err != nil {
-		return errors.Join(err, u.s.abort(ctx, *u.s.key(u.name), created.UploadId))
+		return errors.Join(err, u.s.undo(ctx, *u.s.key(u.name), created.UploadId))
 	}
 	return nil
 }
@@ -147,16 +147,30 @@ func (u *upload) sendPart(ctx context.Context, id *string, number int32, off, n 
 	return types.CompletedPart{ETag: out.ETag, PartNumber: &number, ChecksumSHA256: b.base64()}, b.sum, nil
 }
 
-// abort undoes an upload in parts, although ctx may have ended. One that is not
-// there is no error.
-func (s *Storage) abort(ctx context.Context, key string, id *string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+// undo aborts an upload of ours, although ctx may have ended. A part that is
+// still on its way may bring it back, so it is aborted until it is not there.
+func (s *Storage) undo(ctx context.Context, key string, id *string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
+	for n := range 4 {
+		there, err := s.abort(ctx, key, id)
+		if !there || err != nil {
+			return err
+		}
+		if err := wait(ctx, time.Duration(n+1)*50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil // what is left now is for Clean
+}
+
+// abort aborts an upload and tells whether it was there.
+func (s *Storage) abort(ctx context.Context, key string, id *string) (bool, error) {
 	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.o.Bucket, Key: &key, UploadId: id})
 	if statusOf(err) == 404 {
-		return nil
+		return false, nil
 	}
-	return err
+	return true, err
 }
 
 // Clean aborts uploads in parts, below the prefix, that were begun longer ago
@@ -183,10 +197,13 @@ func (s *Storage) clean(ctx context.Context, age time.Duration, cleaned *storage
 			if up.Initiated == nil || time.Since(*up.Initiated) < age {
 				continue
 			}
-			if err := s.abort(ctx, aws.ToString(up.Key), up.UploadId); err != nil {
+			there, err := s.abort(ctx, aws.ToString(up.Key), up.UploadId)
+			if err != nil {
 				return err
 			}
-			cleaned.Files++
+			if there {
+				cleaned.Files++
+			}
 			if err := storage.Ended(ctx); err != nil {
 				return err
 			}

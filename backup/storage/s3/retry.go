@@ -97,6 +97,10 @@ func (s *Storage) pause(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
+	return wait(ctx, d)
+}
+
+func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
