@@ -91,7 +91,7 @@ func Check(ctx context.Context, s Storage, o CheckOptions) error {
 		if o.Report != nil {
 			o.Report(Finding{p.promise, p.matters, err, time.Since(began)})
 		}
-		if err != nil && (i == 0 || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrClosed) || errors.Is(err, ErrFull)) {
+		if hopeless(err, i == 0) {
 			return fmt.Errorf("check %s: %s: %w", s.Location(), p.promise, err)
 		}
 		if err != nil {
@@ -102,6 +102,13 @@ func Check(ctx context.Context, s Storage, o CheckOptions) error {
 		return &Error{Op: "check", Location: s.Location(), Class: ErrBroken, Err: errors.Join(broken...)}
 	}
 	return nil
+}
+
+// hopeless tells whether err says that nothing can be had of the storage. What
+// is denied later is one thing that is not permitted.
+func hopeless(err error, first bool) bool {
+	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrClosed) || errors.Is(err, ErrFull) ||
+		first && (errors.Is(err, ErrDenied) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrLocation))
 }
 
 func (c *checker) name(name string) string { return c.prefix + name }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -48,6 +49,9 @@ func TestDamaged(t *testing.T) {
 	} {
 		for _, metadata := range []bool{true, false} {
 			for _, n := range []int{1000, large} {
+				if testing.Short() && n == large && name != "flipped" {
+					continue
+				}
 				f := s3test.NewFake(t)
 				f.NoChecksums, f.NoMetadata, f.Damage = true, !metadata, damage
 				s := openFake(t, f)
@@ -64,8 +68,7 @@ func TestDamaged(t *testing.T) {
 			}
 		}
 	}
-	// Of a part whose checksum the server reports, it is found before the rest
-	// is sent.
+	// So is one that stores nothing.
 	f := s3test.NewFake(t)
 	f.Forget = true
 	s := openFake(t, f)
@@ -116,14 +119,41 @@ func TestReplacedWhileRead(t *testing.T) {
 	require.NoError(t, r.Close())
 }
 
+// TestCleanAge: Clean lets uploads be that are not old, and those of others.
 func TestCleanAge(t *testing.T) {
 	t.Parallel()
 	f := s3test.NewFake(t)
-	s := openFake(t, f)
+	proxy := s3test.NewProxy(t, f.Endpoint)
+	o := s3.Options{Endpoint: proxy.Endpoint, Bucket: s3test.FakeBucket, Attempts: 2, MaxBackoff: time.Millisecond}
+	s := open(t, o)
 	broken := errors.New("broken")
 	src := &failing{storage.Bytes(storagetest.Random(1, large)), broken}
 	require.ErrorIs(t, s.Put(t.Context(), "a", src), broken)
 	require.Zero(t, f.Uploads(), "the upload was not undone")
+
+	proxy.Set(func(r *http.Request) s3test.Fault {
+		if r.Method == http.MethodDelete {
+			return s3test.Error500
+		}
+		return s3test.Pass
+	})
+	require.ErrorIs(t, s.Put(t.Context(), "a", src), broken)
+	o.Prefix = "another"
+	other := open(t, o)
+	require.ErrorIs(t, other.Put(t.Context(), "a", src), broken)
+	proxy.Set(nil)
+	require.Equal(t, 2, f.Uploads())
+	for _, tc := range []struct {
+		s    storage.Storage
+		age  time.Duration
+		want int
+	}{{s, 2 * time.Hour, 0}, {other, time.Minute, 1}, {other, 0, 0}} {
+		cleaned, err := tc.s.Clean(t.Context(), tc.age)
+		require.NoError(t, err)
+		require.Equal(t, tc.want, cleaned.Files)
+		f.Age(time.Hour)
+	}
+	require.Equal(t, 1, f.Uploads())
 }
 
 type failing struct {

@@ -63,7 +63,11 @@ func TestFaultOnce(t *testing.T) {
 	for fault := s3test.Refuse; fault < s3test.Faults; fault++ {
 		t.Run(fault.String(), func(t *testing.T) {
 			t.Parallel()
-			i := newIll(t, server, s3.Options{Stall: 400 * time.Millisecond, Attempts: 6})
+			stall := 400 * time.Millisecond
+			if testing.Short() {
+				stall = 150 * time.Millisecond
+			}
+			i := newIll(t, server, s3.Options{Stall: stall, Attempts: 8})
 			i.proxy.Set(once(fault))
 			small, big := storagetest.Random(1, 1000), storagetest.Random(2, large)
 			if fault == s3test.ShortBody {

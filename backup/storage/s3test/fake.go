@@ -107,7 +107,7 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	switch {
 	case key == "" && q.Has("uploads"):
-		f.listUploads(w)
+		f.listUploads(w, q.Get("prefix"))
 	case key == "":
 		f.list(w, q.Get("prefix"), q.Get("continuation-token"), q.Get("max-keys"))
 	case r.Method == http.MethodPost && q.Has("uploads"):
@@ -252,13 +252,16 @@ func (f *Fake) begin(w http.ResponseWriter, r *http.Request, key string) {
 	}{UploadId: id})
 }
 
-func (f *Fake) listUploads(w http.ResponseWriter) {
+func (f *Fake) listUploads(w http.ResponseWriter, prefix string) {
 	type upload struct{ Key, UploadId, Initiated string }
 	result := struct {
 		XMLName xml.Name `xml:"ListMultipartUploadsResult"`
 		Upload  []upload
 	}{}
 	for id, u := range f.uploads {
+		if !strings.HasPrefix(u.key, prefix) {
+			continue
+		}
 		result.Upload = append(result.Upload, upload{u.key, id, u.began.UTC().Format(time.RFC3339)})
 	}
 	reply(w, result)
