@@ -177,7 +177,7 @@ func (a *Archiver) table(ctx context.Context, t *engine.Table, st *ArchiveStatus
 		}
 	}
 	l.upTo, st.UpTo = began, began
-	return a.tell(ctx, t, l)
+	return a.tell(ctx, t, l, st.Sent > 0)
 }
 
 // open learns what the repository has of a table's present life, and compares it with
@@ -343,8 +343,8 @@ func upToName(table, incarnation keyring.ID) string { return lineName(table, inc
 
 // tell keeps in the repository up to when the line is archived. It is a hint: a restore to
 // a moment behind the last frame needs it.
-func (a *Archiver) tell(ctx context.Context, t *engine.Table, l *line) error {
-	if l.incarnation.IsZero() || l.upTo.Sub(l.told) < min(tellEvery, a.o.Every) {
+func (a *Archiver) tell(ctx context.Context, t *engine.Table, l *line, sent bool) error {
+	if l.incarnation.IsZero() || !sent && l.upTo.Sub(l.told) < tellEvery {
 		return nil
 	}
 	b, err := json.Marshal(upTo{l.upTo})

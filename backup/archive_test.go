@@ -175,7 +175,7 @@ func TestPointInTime(t *testing.T) {
 	work(200 * time.Millisecond)
 	_, err = w.repo.Create(ctx, s, CreateOptions{})
 	require.NoError(t, err)
-	begin := time.Now()
+	begin, end := time.Now(), time.Time{}
 	for round := range 6 {
 		done := make(chan struct{})
 		go func() {
@@ -204,10 +204,10 @@ func TestPointInTime(t *testing.T) {
 			require.NoError(t, tab.Close())
 			ar = w.repo.Archiver(ArchiveOptions{}) // a process that begins anew
 		}
+		end = time.Now()
+		work(10 * time.Millisecond) // what was sent says that it is so late
 		ship()
 	}
-	end := time.Now()
-	ship()
 	rng := rand.New(rand.NewPCG(seed, 99))
 	roots := []keyring.RootKey{w.root, w.key("k2")}
 	_, err = w.repo.Rewrap(ctx, s, RewrapOptions{})

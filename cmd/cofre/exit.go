@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/cofredb/cofre/backup"
+	"github.com/cofredb/cofre/backup/storage"
+	"github.com/cofredb/cofre/backup/storage/lease"
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/internal/corrupt"
 	"github.com/cofredb/cofre/keyring"
@@ -56,6 +59,20 @@ var outcomes = []struct {
 	{local.ErrSealingKey, exitKey, "a key file holds 32 random bytes or more, and only its owner may read it (chmod 600)"},
 	{keyring.ErrKeyNotFound, exitNotFound, "the store does not open without its root key: name the key service's file with --keys (its newest copy: an older one lacks newer versions of a key), the key with --key, or use --passphrase-file"},
 	{engine.ErrNotFound, exitNotFound, ""},
+	{backup.ErrNoRepository, exitNotFound, `"cofre backup create" makes one, in an empty directory or prefix`},
+	{backup.ErrNotFound, exitNotFound, `"cofre backup list" shows the backups, "cofre backup show" the tables of one`},
+	{backup.ErrOutOfRange, exitNotFound, "a moment within reach; \"cofre backup archive\" widens it"},
+	{backup.ErrNotEmpty, exitFailure, "a repository has a directory or a prefix of its own"},
+	{backup.ErrOtherStore, exitFailure, "--other-store lets it have this store's backups too"},
+	{backup.ErrUnsealed, exitFailure, "--unsealed restores it: every seal is opened, and whether it is the newest nobody can tell"},
+	{backup.ErrPinned, exitFailure, `"cofre backup unpin" it first`},
+	{lease.ErrLocked, exitLocked, "wait for it, or stop it; --wait says how long this one waits"},
+	{lease.ErrLost, exitFailure, "another took it for dead and writes now: run the command again"},
+	{storage.ErrNotFound, exitNotFound, "is the directory or bucket there?"},
+	{storage.ErrDenied, exitFailure, "are credentials and permissions right? docs/repository.md says what is needed"},
+	{storage.ErrUnreachable, exitFailure, "try again: what was sent is not sent twice"},
+	{storage.ErrFull, exitFailure, `free some space there; "cofre backup prune" does, of backups that no rule keeps`},
+	{storage.ErrLocation, exitUsage, "--repo takes a directory, or s3://bucket/prefix?endpoint=…&region=…"},
 	{engine.ErrTableNotFound, exitNotFound, `"cofre table list" shows the tables`},
 	{engine.ErrSnapshotNotFound, exitNotFound, `"cofre snapshot list TABLE" shows the snapshots`},
 	{engine.ErrStoreNotFound, exitNotFound, `"cofre init" or "cofre import" makes a store; --store names it`},

@@ -22,6 +22,7 @@ type restoreFlags struct {
 	prefix   string
 	root     string
 	dryRun   bool
+	unsealed bool
 	given    struct{ from, to bool }
 }
 
@@ -56,7 +57,11 @@ tables get keys of their own, under the first root key that --key names, or that
 			if err != nil {
 				return err
 			}
-			return a.restore(cmd.Context(), f, o)
+			err = a.restore(cmd.Context(), f, o)
+			if errors.Is(err, engine.ErrTableExists) {
+				err = &failure{exitFailure, err, "--table NAME=NEWNAME restores it beside what is there"}
+			}
+			return err
 		},
 	}
 	fl := c.Flags()
@@ -68,6 +73,7 @@ tables get keys of their own, under the first root key that --key names, or that
 	fl.StringVar(&f.to, "to", "", "restore keys before this one")
 	fl.StringVar(&f.prefix, "prefix", "", "restore keys that begin so")
 	fl.StringVar(&f.root, "root-key", "", "the name of the root key for the restored tables")
+	fl.BoolVar(&f.unsealed, "unsealed", false, "restore tables too that were backed up without their key")
 	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "find out whether it would work, and move no data")
 	return c
 }
@@ -77,7 +83,7 @@ func (f *restoreFlags) options(name string) (o backup.RestoreOptions, err error)
 	if err := f.repo.check(); err != nil {
 		return o, err
 	}
-	o = backup.RestoreOptions{Backup: name, DryRun: f.dryRun, Concurrency: f.repo.concurrency, BytesPerSecond: f.repo.mib << 20}
+	o = backup.RestoreOptions{Backup: name, DryRun: f.dryRun, Unsealed: f.unsealed, Concurrency: f.repo.concurrency, BytesPerSecond: f.repo.mib << 20}
 	switch f.at {
 	case "":
 	case backup.Latest:
