@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -262,8 +263,14 @@ func attackArchive(t *testing.T, w *world, s *engine.Store, roots []keyring.Root
 		require.NoError(t, os.RemoveAll(path))
 		require.NoError(t, os.WriteFile(path, before, 0o600))
 	}
+	x, err := w.repo.readIndex(t.Context(), first, &first.Tables[0])
+	require.NoError(t, err)
+	parts = slices.DeleteFunc(parts, func(n string) bool {
+		p, ok := parsePartName(n)
+		return !ok || p.number < x.newestLog()
+	})
 	for i, n := range parts {
-		if _, ok := parsePartName(n); !ok || i%5 != 0 {
+		if i%7 != 0 {
 			continue
 		}
 		refused("flipped", n, func(path string) { flip(t, path, 500) })

@@ -292,7 +292,7 @@ func (fs *FS) Reseal(path, base string, pace func(bytes int) error) error {
 	}
 	d.placing.Lock() // waits for a removal that has begun
 	defer d.placing.Unlock()
-	if _, still := d.lookup(fn); !still && (errors.Is(err, os.ErrNotExist) || errors.Is(err, corrupt.ErrMissing)) {
+	if _, still := d.lookup(fn); !still && (errors.Is(err, os.ErrNotExist) || errors.Is(err, corrupt.ErrMissing) || errors.Is(err, corrupt.ErrForeign)) {
 		return ErrGone
 	}
 	return err
