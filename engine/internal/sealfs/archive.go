@@ -66,6 +66,7 @@ type archive struct {
 	waiting map[keyring.ID]*LogSegment
 	bytes   int64               // of those
 	done    map[keyring.ID]bool // in of still, and somebody has them
+	left    map[string]fileName // to be taken once a later log is there, by path
 	lost    ArchiveStats        // what went for want of room
 }
 
@@ -101,7 +102,7 @@ func (fs *FS) SetArchive(path, dir string, limit int64) error {
 	}
 	a := &archive{
 		fs: fs, of: fs.dir(path), dir: dir, limit: limit,
-		waiting: make(map[keyring.ID]*LogSegment), done: make(map[keyring.ID]bool),
+		waiting: make(map[keyring.ID]*LogSegment), done: make(map[keyring.ID]bool), left: make(map[string]fileName),
 	}
 	names, err := fs.cfg.Base.List(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -203,6 +204,9 @@ func (a *archive) take(name string, fn fileName) error {
 		return err
 	}
 	id := h.Identity.FileID
+	if a.leave(name, fn, id) {
+		return nil
+	}
 	a.mu.Lock()
 	done, twice := a.done[id], a.waiting[id] != nil
 	a.mu.Unlock()
@@ -232,6 +236,40 @@ func (a *archive) take(name string, fn fileName) error {
 		return a.segmentDone(s.Number, id)
 	}
 	return a.makeRoom()
+}
+
+// leave tells whether a log is the last that there is. A recovery gives it up before
+// the next one has its name: if we crashed then, nothing in the directory would say
+// what the next one follows. So it is left until that has its name durably.
+func (a *archive) leave(name string, fn fileName, id keyring.ID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	if a.of.previous.FileID != id {
+		return false
+	}
+	for _, f := range a.of.live {
+		if f.name.class == classLog && f.placed {
+			return false
+		}
+	}
+	a.left[name] = fn
+	return true
+}
+
+// takeLeft takes the logs that were left, where there is a later one by now.
+func (a *archive) takeLeft() error {
+	a.mu.Lock()
+	left := maps.Clone(a.left)
+	clear(a.left)
+	a.mu.Unlock()
+	for name, fn := range left {
+		if err := a.take(name, fn); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *archive) remove(name string, fn fileName) error {

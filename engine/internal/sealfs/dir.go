@@ -373,24 +373,34 @@ func (fs *FS) OpenDir(name string) (vfs.File, error) {
 		d.handle = f
 	}
 	d.refs++
-	return &dirFile{File: d.handle, d: d}, nil
+	return &dirFile{File: d.handle, fs: fs, d: d}, nil
 }
 
 type dirFile struct {
 	vfs.File
+	fs     *FS
 	d      *dir
 	closed bool // by its one owner
 }
 
 func (f *dirFile) Sync() error {
+	logs, err := f.sync()
+	if a := f.fs.archiveOf(f.d); err == nil && a != nil && len(logs) > 0 {
+		return a.takeLeft()
+	}
+	return err
+}
+
+// sync returns the logs whose names it has made durable.
+func (f *dirFile) sync() ([]*logFile, error) {
 	f.d.moving.RLock()
 	defer f.d.moving.RUnlock()
 	m, logs := f.d.unsynced()
 	if err := f.File.Sync(); err != nil {
-		return err
+		return nil, err
 	}
 	f.d.synced(m, logs)
-	return nil
+	return logs, nil
 }
 
 func (f *dirFile) SyncData() error { return f.Sync() }
