@@ -54,7 +54,10 @@ func (t *Table) changeRoots(ctx context.Context, prepare func() (*keyring.Rotati
 		return err
 	}
 	defer t.endRotation()
-	return t.rotate(ctx, prepare)
+	prepare, settle := t.withGrants(ctx, prepare)
+	err := t.rotate(ctx, prepare)
+	settle(err)
+	return err
 }
 
 // RootKeys are the URIs of the root keys of the store key, any one of which opens the

@@ -78,7 +78,8 @@ type Store struct {
 
 // Open opens the store in dir, or makes it (Options.Mode says which). A store
 // is open in one process at a time. Opening asks the key service for the store
-// key alone; each table's key is asked for when the table is first used.
+// key, and where it has grants for those of this store; each table's key is asked for
+// when the table is first used.
 //
 // Errors: ErrStoreNotFound, ErrStoreLocked, ErrKeyInaccessible, ErrCorruption,
 // ErrVersion, keyring.ErrRootNotPinned, keyring.ErrRollback.
@@ -153,6 +154,8 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 				}
 			})
 		}
+		err := s.firstGrants(ctx)
+		s.janitor.Go(func() { s.keepGrants(s.life, err) })
 	}
 	return s, nil
 }
@@ -424,7 +427,8 @@ func (s *Store) Tables() []TableInfo {
 	return list
 }
 
-// CreateTable makes a table under a new table key, which its root key wraps.
+// CreateTable makes a table under a new table key, which its root key wraps. Where the
+// root key's service has grants (keyring.Granter) the table gets two: see Grantee.
 // The table is durable when the call returns; if it fails, nothing is left,
 // or what is left goes at the next open. After keyring.ErrPoisoned the next
 // open may find it made.
@@ -460,7 +464,12 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	}
 	made := audit.Request{Table: keys.ID(), Version: keys.Version(), Roots: keys.RootURIs()}
 	t := s.newTable(name, keys.ID())
-	if err = t.create(ctx, keys); err != nil {
+	if err = s.makeGrants(ctx, t.id, made.Roots); err != nil {
+		err = keyError(err)
+	} else {
+		err = t.create(ctx, keys)
+	}
+	if err != nil {
 		keys.Wipe() // no instance has them that would
 	} else {
 		err = s.ring.FinishCreate(ctx, t.id)
@@ -473,7 +482,9 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	}
 	s.note(audit.EventCreateTable, made, err)
 	if err != nil {
-		return nil, errors.Join(err, t.abandon(ctx))
+		err = errors.Join(err, t.abandon(ctx))
+		s.dropGrants(ctx, t.id, made.Roots, keepNone)
+		return nil, err
 	}
 	s.mu.Lock()
 	s.tables[name] = t
@@ -546,6 +557,9 @@ type DropReport struct {
 	Bytes       int64      `json:"bytes"`
 	// Destroyed are the root keys whose services will destroy them, and when.
 	Destroyed []RootDestruction `json:"destroyed,omitempty"`
+	// ArchiveGrantsUntil is when the grants of the table's last archive are given back
+	// to the services of its root keys; zero where they have no grants.
+	ArchiveGrantsUntil time.Time `json:"archive_grants_until,omitzero"`
 	// StillOpenable says in plain words which copies elsewhere a holder of the
 	// root key could still open.
 	StillOpenable string `json:"still_openable"`
@@ -606,6 +620,9 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 	rep.KeyVersions, rep.RootKeys = tomb.Versions, tomb.Roots
 	rep.StillOpenable = stillOpenable(s.rel(t.dir), tomb.Roots)
 	t.dropped = true
+	if s.dropGrants(ctx, t.id, tomb.Roots, s.forArchive) > 0 {
+		rep.ArchiveGrantsUntil = tomb.DroppedAt.Add(archiveGrantLife)
+	}
 	destroyErr := s.destroyRoots(ctx, rep, opts.DestroyRootsAfter)
 	s.journal.forget(t.id)
 	s.mu.Lock()

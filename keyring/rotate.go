@@ -25,6 +25,14 @@ type Rotation struct {
 // NewVersion tells whether the rotation makes a new version of the key.
 func (r *Rotation) NewVersion() bool { return r.add }
 
+// Roots are the URIs of the root keys that wrap the key once it is committed.
+func (r *Rotation) Roots() (uris []string) {
+	for _, w := range r.wraps {
+		uris = append(uris, w.uri)
+	}
+	return uris
+}
+
 // PrepareTableKey makes a new version of the table's key, wrapped by the root keys
 // that wrap the present one: by all of them, or it fails. Data keys that exist
 // stay under the version that wraps them. The zero ID is the store key. Otherwise

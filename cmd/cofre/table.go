@@ -227,6 +227,9 @@ func (a *app) printDrop(r *engine.DropReport) error {
 		for _, d := range r.Destroyed {
 			fmt.Fprintf(w, "root key  %s will be destroyed %s\n", d.URI, when(d.At))
 		}
+		if !r.ArchiveGrantsUntil.IsZero() {
+			fmt.Fprintf(w, "grants    for its last archive stay until %s\n", when(r.ArchiveGrantsUntil))
+		}
 		if r.StillOpenable != "" {
 			fmt.Fprintln(w, r.StillOpenable)
 		}

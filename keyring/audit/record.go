@@ -28,6 +28,8 @@ const (
 	EventNote     = "NoteGeneration" // a keyring generation noted by the service
 
 	EventScheduleDeletion = "ScheduleKeyDeletion" // of a root key, by its service
+	EventCreateGrant      = "CreateGrant"         // of a root key, by its service
+	EventRetireGrant      = "RetireGrant"
 
 	// What the engine does with keys. What it asks of a key service for that is
 	// recorded before it, by itself.
@@ -112,6 +114,9 @@ type Request struct {
 	Generation uint64            `json:"generation,omitempty"`          // of the keyring
 	Digest     string            `json:"digest,omitempty"`              // of that generation's file, hexadecimal
 	Days       int               `json:"pendingWindowInDays,omitempty"` // until a root key is destroyed
+	Grant      string            `json:"grantId,omitempty"`             // the key service's
+	Grantee    string            `json:"granteePrincipal,omitempty"`
+	Operations []string          `json:"operations,omitempty"` // that the grant allows, in Context
 }
 
 // A Begin is what the first record of a chain tells.

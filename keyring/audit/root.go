@@ -12,7 +12,8 @@ import (
 )
 
 // Root returns root with every call recorded in l, with its context and its
-// outcome, and counted (Log.Calls). It is a keyring.Anchor where root is one, and a keyring.Destroyer.
+// outcome, and counted (Log.Calls). It is a keyring.Anchor where root is one, and a
+// keyring.Destroyer; a keyring.Granter in any case, whose grants are those of root.
 //
 // A record of Wrap is durable before the wrap is handed out, or Wrap fails with
 // ErrUnwritable: what it wraps may outlive everything else. An Unwrap is recorded
@@ -84,6 +85,47 @@ func (r *recorded) Describe(ctx context.Context) (keyring.Description, error) {
 		return keyring.Description{}, lerr
 	}
 	return d, err
+}
+
+// CreateGrant is recorded when the service has answered. That it could not be recorded
+// is an error beside the id: the grant is made.
+func (r *recorded) CreateGrant(ctx context.Context, g keyring.Grant) (string, error) {
+	inner, ok := r.inner.(keyring.Granter)
+	if !ok {
+		return "", keyring.ErrNoGrants
+	}
+	begun := time.Now()
+	id, err := inner.CreateGrant(ctx, g)
+	if errors.Is(err, keyring.ErrNoGrants) {
+		return "", err // nothing was asked for that the service could grant
+	}
+	r.log.calls.add(r.URI(), EventCreateGrant, begun, err)
+	g.ID = id
+	return id, errors.Join(err, r.log.Record(EventCreateGrant, r.grantRequest(g), err))
+}
+
+// Grants uses no key, and is not recorded.
+func (r *recorded) Grants(ctx context.Context, store keyring.ID) ([]keyring.Grant, error) {
+	if inner, ok := r.inner.(keyring.Granter); ok {
+		return inner.Grants(ctx, store)
+	}
+	return nil, keyring.ErrNoGrants
+}
+
+// RetireGrant is recorded when the service has answered.
+func (r *recorded) RetireGrant(ctx context.Context, id string) error {
+	inner, ok := r.inner.(keyring.Granter)
+	if !ok {
+		return keyring.ErrNoGrants
+	}
+	begun := time.Now()
+	err := inner.RetireGrant(ctx, id)
+	r.log.calls.add(r.URI(), EventRetireGrant, begun, err)
+	return errors.Join(err, r.log.Record(EventRetireGrant, Request{Key: r.URI(), Grant: id}, err))
+}
+
+func (r *recorded) grantRequest(g keyring.Grant) Request {
+	return Request{Key: r.URI(), Context: g.Context, Grant: g.ID, Grantee: g.Grantee, Operations: g.Operations.Names()}
 }
 
 // anchor is a recorded root key that takes notes.

@@ -7,7 +7,7 @@
 //		})
 //	}
 //
-// A root key that is a keyring.Anchor is held to that interface too.
+// A root key that is a keyring.Anchor or a keyring.Granter is held to that interface too.
 package keyringtest
 
 import (
@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,7 @@ func Run(t *testing.T, c Config) {
 		"Describe":     testDescribe,
 		"NoSecrets":    testNoSecrets,
 		"Anchor":       testAnchor,
+		"Granter":      testGranter,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -413,4 +415,59 @@ func testAnchor(t *testing.T, c Config) {
 	if err := a.NoteGeneration(cancelled, store, 7, [32]byte{7}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("NoteGeneration: %v", err)
 	}
+}
+
+func testGranter(t *testing.T, c Config) {
+	k := c.New(t)
+	g, ok := k.(keyring.Granter)
+	if !ok {
+		return
+	}
+	ctx, store, other := t.Context(), keyring.NewID(), keyring.NewID()
+	table := keyring.NewID()
+	ask := keyring.Grant{
+		Grantee: "grantee", Retiring: "other", Operations: keyring.GrantUnwrap | keyring.GrantDescribe,
+		Context: keyring.TablePairs(store, table),
+	}
+	first, err := g.CreateGrant(ctx, ask)
+	if errors.Is(err, keyring.ErrNoGrants) {
+		return
+	}
+	second, err2 := g.CreateGrant(ctx, ask)
+	if err != nil || err2 != nil || first == "" || first == second {
+		t.Fatalf("CreateGrant: %q, %v; %q, %v", first, err, second, err2)
+	}
+	want := func(store keyring.ID, ids ...string) {
+		t.Helper()
+		list, err := g.Grants(ctx, store)
+		if err != nil || len(list) != len(ids) {
+			t.Fatalf("%d grants, %v; want %d", len(list), err, len(ids))
+		}
+		for _, got := range list {
+			of, ok := got.TableOf(store)
+			if !slices.Contains(ids, got.ID) || !ok || of != table || got.Grantee != ask.Grantee || got.Retiring != ask.Retiring || got.Operations != ask.Operations {
+				t.Fatalf("a grant comes back as %+v", got)
+			}
+		}
+	}
+	want(store, first, second)
+	want(other)
+	for range 2 { // that it is gone is no error
+		if err := g.RetireGrant(ctx, first); err != nil {
+			t.Fatalf("RetireGrant: %v", err)
+		}
+		want(store, second)
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := g.CreateGrant(cancelled, ask); !errors.Is(err, context.Canceled) {
+		t.Fatalf("CreateGrant: %v", err)
+	}
+	if _, err := g.Grants(cancelled, store); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Grants: %v", err)
+	}
+	if err := g.RetireGrant(cancelled, second); !errors.Is(err, context.Canceled) {
+		t.Fatalf("RetireGrant: %v", err)
+	}
+	want(store, second)
 }

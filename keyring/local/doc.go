@@ -78,6 +78,9 @@
 //		ContextSubset: local.EncryptionContext{"cofre:store": id.String()},
 //	})
 //
+// [Key] is a keyring.Granter: a store makes two grants for each of its tables, and
+// gives them back, as package engine says. "cofre kms grants" shows them.
+//
 // States and grants bind programs that use this package, and tell who they are
 // truthfully. They guard from mistakes. Whoever can read an unsealed file, or
 // what seals a sealed one, has all keys in it, whatever it says of them.

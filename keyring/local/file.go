@@ -23,7 +23,7 @@ const (
 	maxVersions  = 4096
 	maxDestroyed = 1024
 	maxAliases   = 1024
-	maxGrants    = 4096
+	maxGrants    = 1 << 15
 	maxNotes     = 1 << 17
 	maxNameLen   = 64
 )

@@ -17,7 +17,7 @@ func uri(name string) string { return scheme + name }
 
 // A Key is a root key of a Service. It is a name: a key that is removed from
 // the file, or comes back, is noticed by the next call. It implements
-// keyring.RootKey and keyring.Anchor.
+// keyring.RootKey, keyring.Anchor, keyring.Destroyer and keyring.Granter.
 type Key struct {
 	s    *Service
 	name string
