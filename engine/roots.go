@@ -14,7 +14,7 @@ import (
 // durability and errors are those of RotateRoot, and keyring.ErrRootExists where it
 // wraps the key already.
 func (t *Table) AddRoot(ctx context.Context, root keyring.RootKey) error {
-	return t.recorded(audit.EventAddRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareAddRoot(ctx, t.id, root) }))
+	return t.recorded(audit.EventAddRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareAddRoot(ctx, t.id, t.liveKeys(), root) }))
 }
 
 // ReplaceRoot has root, Options.RootKey or one of Options.Roots, wrap the table's key
@@ -30,7 +30,7 @@ func (t *Table) AddRoot(ctx context.Context, root keyring.RootKey) error {
 // from does not wrap the table's key, and keyring.ErrRootExists where root does.
 func (t *Table) ReplaceRoot(ctx context.Context, from string, root keyring.RootKey) error {
 	return t.recorded(audit.EventReplaceRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) {
-		return t.store.ring.PrepareReplaceRoot(ctx, t.id, from, root)
+		return t.store.ring.PrepareReplaceRoot(ctx, t.id, t.liveKeys(), from, root)
 	}))
 }
 
@@ -44,7 +44,7 @@ func (t *Table) ReplaceRoot(ctx context.Context, from string, root keyring.RootK
 // unwraps without a recovery sheet.
 func (t *Table) RemoveRoot(ctx context.Context, uris ...string) error {
 	return t.recorded(audit.EventRemoveRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) {
-		return t.store.ring.PrepareRemoveRoot(ctx, t.id, uris...)
+		return t.store.ring.PrepareRemoveRoot(ctx, t.id, t.liveKeys(), uris...)
 	}))
 }
 
@@ -70,20 +70,20 @@ func (s *Store) RootKeys() []string { return s.ring.Roots() }
 // service. Where the key gets a new version, a new journal begins under it. The
 // tables keep their own root keys.
 func (s *Store) RotateRoot(ctx context.Context, root keyring.RootKey) error {
-	return s.recorded(audit.EventRotateRoot, s.rotate(ctx, func() (*keyring.Rotation, error) { return s.ring.PrepareRoot(ctx, keyring.ID{}, root) }))
+	return s.recorded(audit.EventRotateRoot, s.rotate(ctx, func() (*keyring.Rotation, error) { return s.ring.PrepareRoot(ctx, keyring.ID{}, nil, root) }))
 }
 
 // AddRoot is Table.AddRoot for the store key. A root key that is keyring.Offline, such
 // as a recovery recipient, also wraps the keys of tables that are created from then
 // on; those that exist need an AddRoot each.
 func (s *Store) AddRoot(ctx context.Context, root keyring.RootKey) error {
-	return s.recorded(audit.EventAddRoot, s.rotate(ctx, func() (*keyring.Rotation, error) { return s.ring.PrepareAddRoot(ctx, keyring.ID{}, root) }))
+	return s.recorded(audit.EventAddRoot, s.rotate(ctx, func() (*keyring.Rotation, error) { return s.ring.PrepareAddRoot(ctx, keyring.ID{}, nil, root) }))
 }
 
 // ReplaceRoot is Table.ReplaceRoot for the store key.
 func (s *Store) ReplaceRoot(ctx context.Context, from string, root keyring.RootKey) error {
 	return s.recorded(audit.EventReplaceRoot, s.rotate(ctx, func() (*keyring.Rotation, error) {
-		return s.ring.PrepareReplaceRoot(ctx, keyring.ID{}, from, root)
+		return s.ring.PrepareReplaceRoot(ctx, keyring.ID{}, nil, from, root)
 	}))
 }
 
@@ -92,7 +92,7 @@ func (s *Store) ReplaceRoot(ctx context.Context, from string, root keyring.RootK
 // later one.
 func (s *Store) RemoveRoot(ctx context.Context, uris ...string) error {
 	return s.recorded(audit.EventRemoveRoot, s.rotate(ctx, func() (*keyring.Rotation, error) {
-		return s.ring.PrepareRemoveRoot(ctx, keyring.ID{}, uris...)
+		return s.ring.PrepareRemoveRoot(ctx, keyring.ID{}, nil, uris...)
 	}))
 }
 

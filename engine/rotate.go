@@ -11,11 +11,13 @@ import (
 )
 
 // RotateRoot has root wrap the table's key from now on: Options.RootKey or one
-// of Options.Roots. It takes one call to a key service of the present root keys
-// and one to each that wraps the key afterwards, and one write of the keyring; no
-// sorted file of the table is read or written, whatever its size. A root key that has
-// unwrapped nothing since the store was opened is asked once to unwrap what it has
-// wrapped. All else goes on while they are asked, however long they take; other
+// of Options.Roots. In a table that is open, with one root key before and after, it takes
+// one call that wraps and one that unwraps what was wrapped, and one write of the
+// keyring; no sorted file of the table is read or written, whatever its size. The
+// present root key has confirmed the keys in use within their lease, and is not asked
+// again. In a table that is closed it is asked to unwrap, and the one that is to wrap
+// then has to show that it unwraps where it has unwrapped nothing since the store was
+// opened. All else goes on while they are asked, however long they take; other
 // rotations of the table wait. Then a service that notes the keyring's generations
 // is told of the new one, and what changes the keyring or opens the table waits for
 // that.
@@ -39,7 +41,7 @@ import (
 // will tell whether it happened, *keyring.LimitError where the table's key has too
 // many versions.
 func (t *Table) RotateRoot(ctx context.Context, root keyring.RootKey) error {
-	return t.recorded(audit.EventRotateRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareRoot(ctx, t.id, root) }))
+	return t.recorded(audit.EventRotateRoot, t.changeRoots(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareRoot(ctx, t.id, t.liveKeys(), root) }))
 }
 
 // RotateKey makes a new version of the table's key under the same root keys. New
@@ -59,12 +61,20 @@ func (t *Table) rotateKey(ctx context.Context) error {
 		return err
 	}
 	defer t.endRotation()
-	if err := t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareTableKey(ctx, t.id) }); err != nil {
+	if err := t.rotate(ctx, func() (*keyring.Rotation, error) { return t.store.ring.PrepareTableKey(ctx, t.id, t.liveKeys()) }); err != nil {
 		return err
 	}
 	if err := t.rewrap(ctx); err != nil {
 		return fmt.Errorf("the table's key is rotated, and the older versions are needed until data keys are wrapped again, "+
 			"which the next rotation or RetireKey does: %w", err)
+	}
+	return nil
+}
+
+// liveKeys are the keys of the table in use, or nil. Whoever closes the table wipes them.
+func (t *Table) liveKeys() *keyring.TableKeys {
+	if i := t.inst.Load(); i != nil && t.locked.Load() == nil {
+		return i.keys
 	}
 	return nil
 }

@@ -505,3 +505,61 @@ func TestRotateWaitsAlone(t *testing.T) {
 	tab.mu.Unlock()
 	require.NoError(t, s.Close())
 }
+
+// TestRotateCalls counts what a rotation asks of the key services: of an open table one
+// wrap and one unwrap, whichever root key it was and will be, and whatever each has shown
+// before.
+func TestRotateCalls(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	a, b := newMemRoot("a"), newMemRoot("b")
+	s, tab := rotating(t, vfs.NewCrashableMem(), a, b)
+	calls := func(f func() error) (wraps, unwraps int, err error) {
+		count := func() (wraps, unwraps int) {
+			for _, r := range []*memRoot{a, b} {
+				r.mu.Lock()
+				wraps, unwraps = wraps+r.wraps, unwraps+r.unwrap
+				r.mu.Unlock()
+			}
+			return wraps, unwraps
+		}
+		w, u := count()
+		err = f()
+		wraps, unwraps = count()
+		return wraps - w, unwraps - u, err
+	}
+	once := func(what string, f func() error) {
+		t.Helper()
+		wraps, unwraps, err := calls(f)
+		require.NoError(t, err, what)
+		require.Equal(t, []int{1, 1}, []int{wraps, unwraps}, "%s: wraps, unwraps", what)
+	}
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	for n := range 2 {
+		once("to another root", func() error { return tab.RotateRoot(ctx, b) })
+		once("the same root", func() error { return tab.RotateRoot(ctx, b) })
+		once("table key", func() error { return tab.RotateKey(ctx) })
+		once("and back", func() error { return tab.RotateRoot(ctx, a) })
+		require.NoError(t, tab.RetireKey(ctx, tab.inst.Load().keys.Version()-1), n)
+	}
+	require.NoError(t, tab.Close())
+	once("of a closed table", func() error { return tab.RotateRoot(ctx, b) })
+
+	// The present root key is asked where no keys are in use; where they are, it has
+	// confirmed them within their lease. The next one is asked in any case.
+	b.fail(keyring.ErrKeyDenied)
+	_, _, err := calls(func() error { return tab.RotateRoot(ctx, a) })
+	require.ErrorIs(t, err, ErrKeyInaccessible)
+	b.fail(nil)
+	require.NoError(t, tab.Put(key, []byte("w"), nil))
+	a.fail(keyring.ErrKeyDenied)
+	_, _, err = calls(func() error { return tab.RotateRoot(ctx, a) })
+	require.ErrorIs(t, err, ErrKeyInaccessible)
+	a.fail(nil)
+	b.fail(keyring.ErrKeyUnreachable)
+	once("from a root that is lost, within the lease", func() error { return tab.RotateRoot(ctx, a) })
+	require.NoError(t, tab.Close())
+	require.Equal(t, map[string]string{string(key): "w"}, tableRows(t, tab))
+	requireVerified(t, s)
+	require.NoError(t, s.Close())
+}

@@ -35,28 +35,30 @@ type rootsOp func(ctx context.Context, k *Keyring, id ID) (*Rotation, error)
 
 func addRoot(root RootKey) rootsOp {
 	return func(ctx context.Context, k *Keyring, id ID) (*Rotation, error) {
-		return k.PrepareAddRoot(ctx, id, root)
+		return k.PrepareAddRoot(ctx, id, nil, root)
 	}
 }
 
 func removeRoot(uris ...string) rootsOp {
 	return func(ctx context.Context, k *Keyring, id ID) (*Rotation, error) {
-		return k.PrepareRemoveRoot(ctx, id, uris...)
+		return k.PrepareRemoveRoot(ctx, id, nil, uris...)
 	}
 }
 
 func replaceRoot(from string, root RootKey) rootsOp {
 	return func(ctx context.Context, k *Keyring, id ID) (*Rotation, error) {
-		return k.PrepareReplaceRoot(ctx, id, from, root)
+		return k.PrepareReplaceRoot(ctx, id, nil, from, root)
 	}
 }
 
 func toRoot(root RootKey) rootsOp {
-	return func(ctx context.Context, k *Keyring, id ID) (*Rotation, error) { return k.PrepareRoot(ctx, id, root) }
+	return func(ctx context.Context, k *Keyring, id ID) (*Rotation, error) {
+		return k.PrepareRoot(ctx, id, nil, root)
+	}
 }
 
 func newVersion(ctx context.Context, k *Keyring, id ID) (*Rotation, error) {
-	return k.PrepareTableKey(ctx, id)
+	return k.PrepareTableKey(ctx, id, nil)
 }
 
 // do prepares and commits. live are the table's keys in use, if the change is of them.

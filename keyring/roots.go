@@ -8,11 +8,17 @@ import (
 	"strings"
 )
 
-// PrepareRoot has root, which must be pinned, wrap the table's key. It makes one
-// call to a key service that wraps it today and one to root's, or two, as told
-// below; nothing of the table is read or written, whatever it holds. The caller
-// commits the rotation or not, and wipes it. The zero ID is the store key, which
-// the keyring holds: then no service is asked to unwrap it.
+// PrepareRoot has root, which must be pinned, wrap the table's key. Nothing of the
+// table is read or written, whatever it holds. The caller commits the rotation or not,
+// and wipes it. The zero ID is the store key, which the keyring holds: then no service
+// is asked to unwrap it.
+//
+// live, if not nil, are the table's keys in use, which somebody may wipe meanwhile. With
+// them it makes one call that wraps and one that unwraps what was wrapped: the present
+// root key is not asked again within the lease of those keys. Without them, or where
+// they are not the keyring's any more, a root key that wraps the key today is asked to
+// unwrap it, and root to wrap it, and to unwrap that where it has to show that it can,
+// as told below.
 //
 // A root key that wraps it today gets its new material to wrap the newest version
 // once more, and so do all others that wrap it: a rotation renews every wrap, or it
@@ -28,11 +34,11 @@ import (
 // Errors are ErrTableUnknown, *KeyError (ErrRootNotPinned with the URI of each root
 // key that is to wrap and is not pinned; ErrLastRoot), ErrRootChoice,
 // *corrupt.Error, *LimitError at MaxVersions, and those of a change.
-func (k *Keyring) PrepareRoot(ctx context.Context, id ID, root RootKey) (*Rotation, error) {
+func (k *Keyring) PrepareRoot(ctx context.Context, id ID, live *TableKeys, root RootKey) (*Rotation, error) {
 	if root == nil {
 		return nil, errNilRoot
 	}
-	return k.prepare(ctx, id, func(now []string) (plan, error) {
+	return k.prepare(ctx, id, live, func(now []string) (plan, error) {
 		if slices.Contains(now, root.URI()) {
 			return plan{uris: now}, nil
 		}
@@ -56,11 +62,11 @@ func (k *Keyring) PrepareRoot(ctx context.Context, id ID, root RootKey) (*Rotati
 //
 // Errors are those of PrepareRoot, ErrRootUnknown where from does not wrap the key,
 // and ErrRootExists where root wraps it already.
-func (k *Keyring) PrepareReplaceRoot(ctx context.Context, id ID, from string, root RootKey) (*Rotation, error) {
+func (k *Keyring) PrepareReplaceRoot(ctx context.Context, id ID, live *TableKeys, from string, root RootKey) (*Rotation, error) {
 	if root == nil {
 		return nil, errNilRoot
 	}
-	return k.prepare(ctx, id, func(now []string) (plan, error) { return replaced(now, from, root.URI()) })
+	return k.prepare(ctx, id, live, func(now []string) (plan, error) { return replaced(now, from, root.URI()) })
 }
 
 // PrepareAddRoot has root, which must be pinned, wrap the table's key too. From then
@@ -70,11 +76,11 @@ func (k *Keyring) PrepareReplaceRoot(ctx context.Context, id ID, from string, ro
 //
 // Errors are those of PrepareRoot, ErrRootExists where root wraps the key already,
 // and *LimitError at MaxWraps.
-func (k *Keyring) PrepareAddRoot(ctx context.Context, id ID, root RootKey) (*Rotation, error) {
+func (k *Keyring) PrepareAddRoot(ctx context.Context, id ID, live *TableKeys, root RootKey) (*Rotation, error) {
 	if root == nil {
 		return nil, errNilRoot
 	}
-	return k.prepare(ctx, id, func(now []string) (plan, error) {
+	return k.prepare(ctx, id, live, func(now []string) (plan, error) {
 		if slices.Contains(now, root.URI()) {
 			return plan{}, fmt.Errorf("%w: %s", ErrRootExists, root.URI())
 		}
@@ -90,8 +96,8 @@ func (k *Keyring) PrepareAddRoot(ctx context.Context, id ID, root RootKey) (*Rot
 //
 // Errors are those of PrepareRoot, ErrRootUnknown where one of them does not wrap the
 // key, and ErrLastRoot where none would be left, or only such as are Offline.
-func (k *Keyring) PrepareRemoveRoot(ctx context.Context, id ID, uris ...string) (*Rotation, error) {
-	return k.prepare(ctx, id, func(now []string) (plan, error) {
+func (k *Keyring) PrepareRemoveRoot(ctx context.Context, id ID, live *TableKeys, uris ...string) (*Rotation, error) {
+	return k.prepare(ctx, id, live, func(now []string) (plan, error) {
 		if len(uris) == 0 {
 			return plan{}, unknownRoot("", now)
 		}

@@ -19,6 +19,7 @@ type Rotation struct {
 	key   *Secret            // that version; one of keys
 	wraps []wrap             // of it
 	add   bool               // it is a new version
+	read  bool               // a root key has unwrapped what it wrapped for this rotation
 	roots []string           // that wrap it, once it is committed
 }
 
@@ -37,8 +38,8 @@ func (r *Rotation) Roots() (uris []string) {
 // that wrap the present one: by all of them, or it fails. Data keys that exist
 // stay under the version that wraps them. The zero ID is the store key. Otherwise
 // it is like PrepareRoot.
-func (k *Keyring) PrepareTableKey(ctx context.Context, id ID) (*Rotation, error) {
-	return k.prepare(ctx, id, func(now []string) (plan, error) { return plan{uris: now, add: true}, nil })
+func (k *Keyring) PrepareTableKey(ctx context.Context, id ID, live *TableKeys) (*Rotation, error) {
+	return k.prepare(ctx, id, live, func(now []string) (plan, error) { return plan{uris: now, add: true}, nil })
 }
 
 // A plan says which root keys are to wrap a key, and in which order.
@@ -48,9 +49,9 @@ type plan struct {
 	add  bool // of a new version of the key
 }
 
-// prepare unwraps a key and has it wrapped as planned. planned hears the root keys that
-// wrap the key now.
-func (k *Keyring) prepare(ctx context.Context, id ID, planned func(now []string) (plan, error)) (_ *Rotation, err error) {
+// prepare has a key wrapped as planned, which it unwraps unless live has it. planned
+// hears the root keys that wrap the key now.
+func (k *Keyring) prepare(ctx context.Context, id ID, live *TableKeys, planned func(now []string) (plan, error)) (_ *Rotation, err error) {
 	if err := k.changeable(); err != nil {
 		return nil, err
 	}
@@ -70,8 +71,14 @@ func (k *Keyring) prepare(ctx context.Context, id ID, planned func(now []string)
 		k: k, from: newest, add: p.add,
 		ec: Context{Store: k.storeID, Table: id, Purpose: purposeOf(id), Version: newest.number},
 	}
-	if r.keys, err = k.versionsOf(ctx, e, at); err != nil {
-		return nil, err
+	// One call has to show that a service still answers for the key. That of the new
+	// wrap is worth more than that of the present one: keys in use have been confirmed
+	// within their lease, and what is wrapped now is all that opens the table later.
+	atHand := k.proves(p, e) && r.take(live, e)
+	if !atHand {
+		if r.keys, err = k.versionsOf(ctx, e, at); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
@@ -92,7 +99,57 @@ func (k *Keyring) prepare(ctx context.Context, id ID, planned func(now []string)
 		}
 		r.wraps = append(r.wraps, w)
 	}
+	if atHand && !r.read {
+		if err = k.proveOne(ctx, p, r); err != nil {
+			return nil, err
+		}
+	}
 	return r, nil
+}
+
+// proves tells whether a plan has a root key wrap that can be asked to unwrap it again.
+func (k *Keyring) proves(p plan, e *keyEntry) bool {
+	return slices.ContainsFunc(p.uris, func(uri string) bool { return k.provable(p, e.newest(), uri) })
+}
+
+func (k *Keyring) provable(p plan, newest *keyVersion, uri string) bool {
+	_, there := newest.wrapOf(uri)
+	return (!there || !p.keep) && !isOffline(k.pins[uri])
+}
+
+// take copies the versions of a key that is in use, if it is the entry's, with all that
+// the entry has.
+func (r *Rotation) take(live *TableKeys, e *keyEntry) bool {
+	if live == nil || live.id != e.id || e.id.IsZero() || live.Version() != e.newest().number {
+		return false
+	}
+	keys, err := live.all()
+	if err != nil {
+		return false // the table has closed meanwhile
+	}
+	for _, v := range e.versions {
+		switch _, ok := keys[v.number]; {
+		case v.state == versionRetired:
+			keys[v.number].Wipe()
+			delete(keys, v.number)
+		case !ok:
+			wipeAll(keys)
+			return false
+		}
+	}
+	r.keys = keys
+	return true
+}
+
+// proveOne has the first root key that can do it unwrap what it has wrapped, where none
+// has been asked to.
+func (k *Keyring) proveOne(ctx context.Context, p plan, r *Rotation) error {
+	for _, w := range r.wraps {
+		if k.provable(p, &r.from, w.uri) {
+			return k.proveWrap(ctx, k.pins[w.uri], w, r)
+		}
+	}
+	return nil
 }
 
 // feasible tells what keeps a plan from being carried out, before any key service
@@ -196,6 +253,7 @@ func (k *Keyring) proveWrap(ctx context.Context, root RootKey, w wrap, r *Rotati
 		}
 		key.Wipe()
 	}
+	r.read = true
 	if err != nil {
 		return &KeyError{Op: "unwrap the " + keyName(r.ec.Table) + " that it has just wrapped", URI: w.uri, Err: err}
 	}

@@ -14,13 +14,13 @@ import (
 
 // rotateRoot prepares a rotation and commits it.
 func rotateRoot(k *Keyring, ctx context.Context, id ID, root RootKey, live *TableKeys) error {
-	r, err := k.PrepareRoot(ctx, id, root)
+	r, err := k.PrepareRoot(ctx, id, nil, root)
 	return commitRotation(ctx, r, err, live)
 }
 
 // rotateKey is the same for the table's key.
 func rotateKey(k *Keyring, ctx context.Context, id ID, live *TableKeys) error {
-	r, err := k.PrepareTableKey(ctx, id)
+	r, err := k.PrepareTableKey(ctx, id, nil)
 	return commitRotation(ctx, r, err, live)
 }
 
