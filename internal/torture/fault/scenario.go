@@ -64,7 +64,7 @@ func scenarios() []scenario {
 			t.write(table, 2)
 			t.call("rotate the key", func() error { return t.s.Rotate(table, work.NewTableKey) })
 			t.call("retire", func() error { return t.s.Retire(table) })
-			t.call("re-encrypt", func() error { return t.s.Reencrypt(table) })
+			t.call("re-encrypt", func() error { return t.s.Reencrypt(table, false) })
 			t.write(table, 2)
 		}},
 		{"open", true, false, func(t *try) {

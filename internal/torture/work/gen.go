@@ -14,6 +14,7 @@ type Mix struct {
 	Often   int      // how often, of a thousand; 0 is 10
 	Tables  []string // names to use; nil is three
 	NoSync  int      // percent of writes that are not synced
+	Keys    int      // how many times as often as else keys are changed; 0 is once
 }
 
 // A Gen makes ops up, so that they make sense on a model on which all before
@@ -41,6 +42,11 @@ func NewGen(rng *rand.Rand, m *Model, mix Mix) *Gen {
 	g := &Gen{rng: rng, mix: mix, model: m}
 	for _, v := range verbs() {
 		if v.Weight > 0 && !slices.Contains(mix.Without, v.Name) {
+			if mix := g.mix; mix.Keys > 1 && (v.Name == rotateVerb.Name || v.Name == renewVerb.Name) {
+				often := *v
+				often.Weight *= mix.Keys
+				v = &often
+			}
 			g.own = append(g.own, v)
 			g.total += v.Weight
 		}

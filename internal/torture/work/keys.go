@@ -73,16 +73,20 @@ func (w *watch) Rotate(table string, root int) error { return w.keep(w.Engine.Ro
 // key before the newest; what the table holds does not change:
 //
 //	renew ks.a data
+//	renew ks.a part
 //	renew ks.a retire
+//
+// A part is all but the last step, which a view keeps waiting: sorted files have new
+// keys, and the same MANIFEST goes on.
 var renewVerb = Verb{
 	Name: "renew", Weight: 3, Args: 2,
 	Make: func(g *Gen) []string {
-		return []string{g.table(), []string{"data", "retire"}[g.rng.IntN(2)]}
+		return []string{g.table(), []string{"data", "part", "retire"}[g.rng.IntN(3)]}
 	},
 	Run: func(s Subject, a []string) string {
 		switch a[1] {
-		case "data":
-			return answer(s.Reencrypt(a[0]))
+		case "data", "part":
+			return answer(s.Reencrypt(a[0], a[1] == "part"))
 		case "retire":
 			return answer(s.Retire(a[0]))
 		}
@@ -90,22 +94,35 @@ var renewVerb = Verb{
 	},
 }
 
-func (m *Model) Reencrypt(table string) error { return m.there(table) }
-func (m *Model) Retire(table string) error    { return m.there(table) }
+func (m *Model) Reencrypt(table string, _ bool) error { return m.there(table) }
+func (m *Model) Retire(table string) error            { return m.there(table) }
 
 // patience is how long a re-encryption works before it is interrupted: open views
 // would keep it waiting. The next one goes on from there.
 const patience = 300 * time.Millisecond
 
-func (e *Engine) Reencrypt(table string) error {
+func (e *Engine) Reencrypt(table string, part bool) error {
 	t, err := e.table(table)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_, err = t.Reencrypt(ctx, engine.ReencryptOptions{})
-	if errors.Is(err, context.DeadlineExceeded) {
+	var opts engine.ReencryptOptions
+	if part {
+		v, err := t.View()
+		if err != nil {
+			return err
+		}
+		defer v.Close()
+		opts.Progress = func(p engine.ReencryptProgress) {
+			if p.Waiting {
+				cancel()
+			}
+		}
+	}
+	_, err = t.Reencrypt(ctx, opts)
+	if errors.Is(err, context.DeadlineExceeded) || part && errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
@@ -129,5 +146,7 @@ func (e *Engine) Retire(table string) error {
 	return nil
 }
 
-func (w *watch) Reencrypt(table string) error { return w.keep(w.Engine.Reencrypt(table)) }
-func (w *watch) Retire(table string) error    { return w.keep(w.Engine.Retire(table)) }
+func (w *watch) Reencrypt(table string, part bool) error {
+	return w.keep(w.Engine.Reencrypt(table, part))
+}
+func (w *watch) Retire(table string) error { return w.keep(w.Engine.Retire(table)) }

@@ -61,9 +61,9 @@ type Subject interface {
 	// Rotate gives a table a new key, or has another root key wrap it: the one of
 	// that number among those of the store, counted round.
 	Rotate(table string, root int) error
-	// Reencrypt seals a table's data under new keys; Retire destroys the version of
-	// its key before the newest.
-	Reencrypt(table string) error
+	// Reencrypt seals a table's data under new keys, or only its sorted files; Retire
+	// destroys the version of its key before the newest.
+	Reencrypt(table string, part bool) error
 	Retire(table string) error
 	// Reopen closes the store and opens it again; Crash does so without the
 	// close, after a synced write to each table.
