@@ -100,7 +100,9 @@ func (l *lease) keep(ctx context.Context, confirmed time.Time) error {
 				return errLeaseOver
 			}
 			begun := time.Now()
-			call, cancel := context.WithTimeout(ctx, left)
+			// One call that hangs, as over a connection that is lost, leaves time for
+			// another.
+			call, cancel := context.WithTimeout(ctx, min(left, l.length/5))
 			err := l.confirm(call)
 			cancel()
 			if ctx.Err() != nil {
@@ -146,7 +148,7 @@ func (l *lease) regain(ctx context.Context) bool {
 		if !wait(ctx, backoff(n, min(maxLeaseBackoff, l.length))) {
 			return false
 		}
-		call, cancel := context.WithTimeout(ctx, l.length)
+		call, cancel := context.WithTimeout(ctx, l.length/5)
 		err := l.confirm(call)
 		cancel()
 		switch {
