@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,5 +76,35 @@ func FuzzList(f *testing.F) {
 			return
 		}
 		require.Equal(t, b, s.encodeList())
+	})
+}
+
+// FuzzOverlay reads overlays of a table, once as a file, and once as a list that its key
+// has sealed.
+func FuzzOverlay(f *testing.F) {
+	var tk *TableKeys
+	for _, v := range overlayVectors(f) {
+		f.Add([]byte(v.In.File))
+		if len(v.In.TableKeys) == 2 {
+			tk = overlayKeys(v.In)
+		}
+	}
+	require.NotNil(f, tk)
+	id := ID{1}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		whole := slices.Clone(b)
+		if o, err := tk.OpenOverlay(whole, id); err != nil {
+			require.ErrorIs(t, err, corrupt.ErrCorrupt)
+		} else {
+			require.Equal(t, b, o.Bytes())
+		}
+		o := &Overlay{id: id, version: 4}
+		if o.parse(b) != nil {
+			return
+		}
+		require.NoError(t, tk.sealOverlay(o))
+		again, err := tk.OpenOverlay(o.Bytes(), id)
+		require.NoError(t, err)
+		require.Equal(t, o.wraps, again.wraps)
 	})
 }

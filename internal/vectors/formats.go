@@ -153,7 +153,26 @@ type DataKey struct {
 	FileID  Hex    `json:"file_id"`
 	Version uint32 `json:"version"`
 	Wrapped Hex    `json:"wrapped"`
-	Key     Hex    `json:"key"`
+	Key     Hex    `json:"key,omitempty"`
+}
+
+// OverlayIn is the file of an overlay of data keys under its id. Use, if it is there, is
+// a file's data key as the header has it, to be unwrapped beside the overlay.
+type OverlayIn struct {
+	StoreID   Hex            `json:"store_id"` // what the reader looks for
+	TableID   Hex            `json:"table_id"`
+	OverlayID Hex            `json:"overlay_id"`
+	TableKeys map[uint32]Hex `json:"table_keys"`        // by version
+	Retired   []uint32       `json:"retired,omitempty"` // versions that are gone
+	File      Hex            `json:"file"`
+	Use       *DataKey       `json:"use,omitempty"`
+}
+
+// OverlayOut is what it holds, and the data key of Use.
+type OverlayOut struct {
+	KeyVersion uint32    `json:"key_version"`
+	DataKeys   []DataKey `json:"data_keys"`
+	Key        Hex       `json:"key,omitempty"`
 }
 
 // ListIn is the plaintext of the sealed list of tables.

@@ -48,6 +48,7 @@ func main() {
 	tableStates(s)
 	tableMetadata(s)
 	rekeyed(s)
+	overlays(s)
 	names(s)
 	imports(s)
 	for name, b := range s.files {
