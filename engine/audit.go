@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/audit"
@@ -33,6 +34,13 @@ type AuditOptions struct {
 	// FileSize is how long a file of the log grows before the next begins, in
 	// bytes; 0 is 16 MiB.
 	FileSize int64
+	// KeepFor is how long records are kept, and KeepBytes how long all files of the log
+	// together may be, in bytes: whole files go, the oldest first, when the store opens
+	// and each hour, as PruneAudit says. KeepFor 0 is without end. KeepBytes 0 is
+	// DefaultAuditKeepBytes, negative is without bound. A table in use makes a record of
+	// some 700 bytes each time that its lease is renewed.
+	KeepFor   time.Duration
+	KeepBytes int64
 	// BeginAnew opens a store for writing whose log is not what the keyring says,
 	// and begins a new chain of records that names the one that was expected.
 	// Without it that is audit.ErrBroken. What there is of the log stays there.
@@ -207,6 +215,8 @@ func (s *Store) VerifyAudit(ctx context.Context, heads []audit.Head, report func
 	if s.isClosed() {
 		return nil, ErrClosed
 	}
+	s.pruning.RLock()
+	defer s.pruning.RUnlock()
 	st, err := s.audit.State(ctx)
 	if err != nil {
 		s.log.Warn("records wait in memory: what is on the disk is verified", "error", err)

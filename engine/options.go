@@ -158,6 +158,12 @@ func (o *Options) setSizes() error {
 	if o.KeyLease < minKeyLease || o.KeyLease > maxKeyLease {
 		return fmt.Errorf("engine: a lease of %s for keys is outside %s to %s", o.KeyLease, minKeyLease, maxKeyLease)
 	}
+	if o.Audit.KeepFor < 0 {
+		return fmt.Errorf("engine: audit records cannot be kept for %s", o.Audit.KeepFor)
+	}
+	if o.Audit.KeepBytes == 0 {
+		o.Audit.KeepBytes = DefaultAuditKeepBytes
+	}
 	switch {
 	case o.DiskFullWait == 0:
 		o.DiskFullWait = 10 * time.Second

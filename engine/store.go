@@ -44,6 +44,7 @@ type Store struct {
 	lock      io.Closer
 	ring      *keyring.Keyring
 	audit     *audit.Log
+	pruning   sync.RWMutex      // held while files of the audit log are removed, or read
 	roots     []keyring.RootKey // those of opts, recorded in audit
 	journal   *journal
 	ballast   *ballast
@@ -156,6 +157,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 		}
 		err := s.firstGrants(ctx)
 		s.janitor.Go(func() { s.keepGrants(s.life, err) })
+		s.janitor.Go(func() { s.keepAudit(s.life) })
 	}
 	return s, nil
 }

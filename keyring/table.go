@@ -285,6 +285,12 @@ func (k *Keyring) SetStates(ctx context.Context, journal ID, states map[ID][]byt
 	})
 }
 
+// Reissue makes a generation that differs in nothing but what Options.Audit tells: it
+// names the newest record of the audit log. Errors are those of a change.
+func (k *Keyring) Reissue(ctx context.Context) error {
+	return k.change(ctx, func(*state) error { return nil })
+}
+
 // change makes the next generation: f edits a copy of the current one. Errors
 // are f's, ErrClosed, ErrReadOnly, ErrPoisoned, and those of the file system.
 func (k *Keyring) change(ctx context.Context, f func(*state) error) error {

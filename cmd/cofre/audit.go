@@ -21,7 +21,7 @@ import (
 
 func (a *app) auditCommand() *cobra.Command {
 	c := group("audit", "The log of key operations: show it, verify it, note its head",
-		a.auditShowCommand(), a.auditVerifyCommand(), a.auditHeadCommand(), a.auditRestartCommand())
+		a.auditShowCommand(), a.auditVerifyCommand(), a.auditHeadCommand(), a.auditRestartCommand(), a.auditPruneCommand())
 	c.Long = `The audit log
 
 A store records each use of its keys, allowed or denied, in its directory audit:
@@ -258,14 +258,18 @@ func (a *app) printAuditReport(w io.Writer, r *audit.Report) {
 			Bytes    int64  `json:"bytes"`
 			Records  uint64 `json:"records"`
 			Verified uint64 `json:"verified"`
+			Pruned   uint64 `json:"pruned,omitempty"`
 			Last     string `json:"last,omitempty"`
 			Faults   int    `json:"faults"`
 			Warnings int    `json:"warnings"`
-		}{"summary", r.Files, r.Bytes, r.Records, r.Verified, last, r.Faults, r.Warnings})
+		}{"summary", r.Files, r.Bytes, r.Records, r.Verified, r.Pruned, last, r.Faults, r.Warnings})
 		return
 	}
 	fmt.Fprintf(w, "%s in %s, %s: %s authenticated, %s, %s\n", plural(r.Records, "record"), plural(r.Files, "file"), size(r.Bytes),
 		thousands(int64(r.Verified)), plural(r.Faults, "fault"), plural(r.Warnings, "warning"))
+	if r.Pruned > 0 {
+		fmt.Fprintf(w, "pruned    records 1 to %s\n", thousands(int64(r.Pruned)))
+	}
 	if last != "" {
 		fmt.Fprintf(w, "last      %s\n", last)
 	}

@@ -67,4 +67,12 @@
 // same lines go into a new file, whose first record says where the one before ends.
 // What a crash leaves of lines that were not durable is passed over in the same way,
 // and stays there: Verify warns of it. Nothing is ever cut off or rewritten.
+//
+// # What is kept
+//
+// [Log.Prune] removes the oldest files, when they have been verified. The key of the
+// first record that is kept is not the chain's first, and no wrap has it. So a record of
+// EventPrune gets it, wrapped as a chain's first key is, with the number of that file
+// and of that record: who verifies looks for the last such record before he begins. It
+// is in the chain that it begins, so he finds out whether it is authentic.
 package audit

@@ -51,6 +51,8 @@ const (
 
 	// EventBegin is the first record of a chain.
 	EventBegin = "BeginLog"
+	// EventPrune says from where on the log is kept.
+	EventPrune = "PruneLog"
 )
 
 // Outcomes of events. They are wire constants.
@@ -91,6 +93,8 @@ type Record struct {
 	// Provisional: it was recorded without a key, and bound at the next unlock.
 	Provisional bool   `json:"provisional,omitempty"`
 	Begin       *Begin `json:"additionalEventData,omitempty"` // of EventBegin
+	// Pruned is of EventPrune.
+	Pruned *Pruning `json:"pruned,omitempty"`
 	// MAC is the record's, 96 hexadecimal digits; "" where it is in no chain.
 	MAC string `json:"mac,omitempty"`
 }
@@ -296,6 +300,10 @@ func parseLine(b []byte) (*parsed, error) {
 	}
 	if p.rec.Event == EventBegin && (p.rec.Begin == nil || p.rec.Begin.Chain.IsZero() || len(p.rec.Begin.Wraps) > keyring.MaxWraps) {
 		return nil, fmt.Errorf("not a line of the audit log: %s without a chain", EventBegin)
+	}
+	if k := p.rec.Pruned; p.rec.Event == EventPrune &&
+		(k == nil || k.File == 0 || k.File >= 1<<32 || k.Seq == 0 || k.Seq >= p.rec.Seq || k.Chain.IsZero() || len(k.Wraps) > keyring.MaxWraps) {
+		return nil, fmt.Errorf("not a line of the audit log: %s without a beginning", EventPrune)
 	}
 	return p, nil
 }

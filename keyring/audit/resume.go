@@ -117,7 +117,7 @@ func (d directory) roots(chain keyring.ID, n uint64) []string {
 	for ; n > 0; n-- {
 		p, err := d.first(n)
 		if err != nil {
-			return nil
+			return d.prunedRoots(chain)
 		}
 		if p.rec.Event != EventBegin {
 			continue
@@ -125,13 +125,25 @@ func (d directory) roots(chain keyring.ID, n uint64) []string {
 		if p.rec.Begin.Chain != chain {
 			return nil
 		}
-		var uris []string
-		for _, w := range p.rec.Begin.Wraps {
-			uris = append(uris, w.Key)
-		}
-		return uris
+		return keysOf(p.rec.Begin.Wraps)
 	}
 	return nil
+}
+
+// prunedRoots are those that have wrapped the key of the first record that is kept.
+func (d directory) prunedRoots(chain keyring.ID) []string {
+	kept, err := d.lastPruning()
+	if err != nil || kept == nil || kept.Chain != chain {
+		return nil
+	}
+	return keysOf(kept.Wraps)
+}
+
+func keysOf(ws []Wrap) (uris []string) {
+	for _, w := range ws {
+		uris = append(uris, w.Key)
+	}
+	return uris
 }
 
 // holds checks that the record which the keyring names is where it says.

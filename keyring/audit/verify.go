@@ -63,6 +63,7 @@ type Report struct {
 	Records  uint64
 	Chains   int
 	Verified uint64 // records that were authenticated
+	Pruned   uint64 // the last record before those that are kept; 0: none was pruned
 	Last     Head   // the last record; zero where there is none
 	Faults   int
 	Warnings int
@@ -78,7 +79,7 @@ type Report struct {
 // held elsewhere bind him, and nothing in the store. The error is ctx's, or that
 // of the disk; faults are no errors of Verify.
 func Verify(ctx context.Context, p Place, o VerifyOptions) (*Report, error) {
-	v := &verifier{ctx: ctx, directory: p.directory(), store: p.Store, o: o, rep: &Report{}}
+	v := newVerifier(ctx, p, o)
 	heads := slices.Clone(o.Heads)
 	if st := o.State; st != nil {
 		heads = append(heads, Head{st.Seq, st.MAC})
@@ -105,27 +106,48 @@ func Verify(ctx context.Context, p Place, o VerifyOptions) (*Report, error) {
 	if err != nil {
 		numbers = nil // told above
 	}
-	for i, n := range numbers {
-		if err := ctx.Err(); err != nil {
+	if o.End.File > 0 {
+		numbers = slices.DeleteFunc(numbers, func(n uint64) bool { return n > o.End.File })
+	}
+	if len(numbers) > 0 {
+		if err := v.start(numbers[0]); err != nil {
 			return v.rep, err
 		}
-		if o.End.File > 0 && n > o.End.File {
-			break
+	}
+	if err := v.files(numbers, 0); err != nil {
+		return v.rep, err
+	}
+	v.missed()
+	return v.rep, ctx.Err()
+}
+
+func newVerifier(ctx context.Context, p Place, o VerifyOptions) *verifier {
+	return &verifier{ctx: ctx, directory: p.directory(), store: p.Store, o: o, rep: &Report{}}
+}
+
+// files reads files in order; after is the number of the one behind the last, or 0.
+func (v *verifier) files(numbers []uint64, after uint64) error {
+	for i, n := range numbers {
+		if err := v.ctx.Err(); err != nil {
+			return err
+		}
+		if v.kept != nil && n < v.kept.File {
+			v.warn(v.where(fileName(n)), -1, "was pruned, and a crash kept it from being removed")
+			continue
 		}
 		if want := v.file + 1; n != want {
 			v.fault(v.where(fileName(want)), -1, corrupt.ErrMissing, "a file of the audit log is not there")
 		}
 		v.file = n
-		var next uint64
-		if i+1 < len(numbers) && (o.End.File == 0 || numbers[i+1] <= o.End.File) {
+		next := after
+		if i+1 < len(numbers) {
 			next = numbers[i+1]
 		}
 		if err := v.one(n, next); err != nil {
-			return v.rep, err
+			return err
 		}
 	}
-	v.missed()
-	return v.rep, ctx.Err()
+	return nil
 }
 
 type verifier struct {
@@ -135,8 +157,9 @@ type verifier struct {
 	o     VerifyOptions
 	rep   *Report
 	heads []*sought
-	known uint64 // the highest sequence number among all heads
-	file  uint64 // the last one read
+	known uint64   // the highest sequence number among all heads
+	file  uint64   // the last one read
+	kept  *Pruning // where the log begins that was pruned; else nil
 
 	chain keyring.ID
 	seq   uint64          // of the last record that was in order
@@ -287,6 +310,7 @@ func (v *verifier) begins(p *parsed) bool {
 // begin goes on to a new chain.
 func (v *verifier) begin(path string, off int64, p *parsed) {
 	switch b := p.rec.Begin; {
+	case v.rep.Chains == 0 && v.kept != nil && v.kept.Chain == b.Chain && v.kept.Seq == p.rec.Seq:
 	case v.rep.Chains == 0 && p.rec.Seq != 1:
 		v.fault(path, off, corrupt.ErrMissing, "records 1 to %d are missing", p.rec.Seq-1)
 	case v.rep.Chains == 0:
@@ -306,10 +330,20 @@ func (v *verifier) begin(path string, off int64, p *parsed) {
 		v.fault(path, off, corrupt.ErrForeign, "a chain of the audit log of store %s", p.rec.Store)
 		return
 	}
+	v.unwrap(path, off, p.rec.Begin.Wraps)
+}
+
+// unwrap has a root key unwrap the key of the first record of a file, v.file or, where
+// the log was pruned, the one after it.
+func (v *verifier) unwrap(path string, off int64, ws []Wrap) {
 	if v.o.Unwrap == nil {
 		return
 	}
-	key, err := firstKey(v.ctx, p.rec.Begin.Wraps, beginContext(v.store, v.file), v.o.Unwrap)
+	file := v.file
+	if v.kept != nil && file < v.kept.File {
+		file = v.kept.File
+	}
+	key, err := firstKey(v.ctx, ws, beginContext(v.store, file), v.o.Unwrap)
 	switch {
 	case err == nil:
 		v.key = key
@@ -423,6 +457,8 @@ func (v *verifier) missed() {
 	for _, h := range v.heads {
 		switch {
 		case h.found:
+		case h.Seq <= v.rep.Pruned:
+			v.warn(path, -1, "record %d, which was noted, was pruned", h.Seq)
 		case h.path != "":
 			v.fault(h.path, h.off, corrupt.ErrRollback, "record %d is not the one that was noted as %s…", h.Seq, hex.EncodeToString(h.MAC[:4]))
 		case h.Seq > v.seq:
