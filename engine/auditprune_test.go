@@ -50,7 +50,7 @@ func TestAuditPruned(t *testing.T) {
 		rep, said := verify(first)
 		require.Positive(t, rep.Pruned)
 		require.Contains(t, said, "was pruned")
-		got, err := s.PruneAudit(ctx, 2*time.Hour, 0)
+		got, err := s.PruneAudit(ctx, 30*time.Minute, 0)
 		require.NoError(t, err)
 		require.Positive(t, got.Files)
 		again, _ := verify()

@@ -191,7 +191,11 @@ func (r *restore) make(ctx context.Context, root keyring.RootKey) (*Table, error
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
 	made := audit.Request{Table: t.id, Version: keys.Version(), Roots: keys.RootURIs()}
-	err = r.fill(ctx, t, keys)
+	if err = s.makeGrants(ctx, t.id, made.Roots); err != nil {
+		err = keyError(err)
+	} else {
+		err = r.fill(ctx, t, keys)
+	}
 	keys.Wipe()
 	s.ringMu.Lock()
 	defer s.ringMu.Unlock()
@@ -206,7 +210,9 @@ func (r *restore) make(ctx context.Context, root keyring.RootKey) (*Table, error
 	}
 	s.note(audit.EventRestoreTable, made, err)
 	if err != nil {
-		return nil, errors.Join(err, t.abandon(context.WithoutCancel(ctx)))
+		err = errors.Join(err, t.abandon(context.WithoutCancel(ctx)))
+		s.dropGrants(ctx, t.id, made.Roots, keepNone)
+		return nil, err
 	}
 	s.mu.Lock()
 	s.tables[t.name] = t
