@@ -361,3 +361,27 @@ func TestGrantsOfOthers(t *testing.T) {
 	require.Error(t, s.sweepGrants(ctx))
 	require.NoError(t, s.Close())
 }
+
+// TestGrantsOfRestored: a table that is restored has grants of its own, or is not there.
+func TestGrantsOfRestored(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	root := newGrantingRoot("a")
+	s, err := Open(ctx, crashDir, crashOptions(root, vfs.NewCrashableMem()))
+	require.NoError(t, err)
+	tab, err := s.CreateTable(ctx, "clinic.patients", TableOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	h := hold(t, tab)
+	root.fails("create", true, keyring.ErrKeyUnreachable)
+	_, err = s.RestoreTable(ctx, "clinic.again", RestoreOptions{}, source(t, stage(t, s, h), h, root))
+	require.ErrorIs(t, err, ErrKeyInaccessible)
+	require.Len(t, s.Tables(), 1)
+	require.Equal(t, 2, root.len())
+	root.fails("", false, nil)
+	again, err := s.RestoreTable(ctx, "clinic.again", RestoreOptions{}, source(t, stage(t, s, h), h, root))
+	require.NoError(t, err)
+	require.Equal(t, bothGrants, root.of(s, again.ID()))
+	require.Equal(t, 4, root.len())
+	require.NoError(t, s.Close())
+}
