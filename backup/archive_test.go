@@ -267,7 +267,7 @@ func attackArchive(t *testing.T, w *world, s *engine.Store, roots []keyring.Root
 	require.NoError(t, err)
 	parts = slices.DeleteFunc(parts, func(n string) bool {
 		p, ok := parsePartName(n)
-		return !ok || p.number < x.newestLog()
+		return !ok || p.number < x.newestLog() || !p.last.Before(at)
 	})
 	for i, n := range parts {
 		if i%7 != 0 {

@@ -11,6 +11,9 @@ import (
 
 	"github.com/cofredb/cofre/backup/storage"
 	"github.com/cofredb/cofre/backup/storage/dir"
+	"github.com/cofredb/cofre/backup/storage/locate"
+	"github.com/cofredb/cofre/backup/storage/s3"
+	"github.com/cofredb/cofre/backup/storage/s3test"
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/local"
@@ -28,15 +31,50 @@ type world struct {
 	now     time.Time // by the repository's clock
 }
 
+// newWorld has its repository in a directory.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, dir: filepath.Join(t.TempDir(), "repository"), now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)}
+	path := filepath.Join(t.TempDir(), "repository")
+	st, err := dir.Open(path, dir.Options{Create: true})
+	require.NoError(t, err)
+	w := newWorldIn(t, st)
+	w.dir = path
+	return w
+}
+
+// everywhere runs a test with a repository in a directory, and with one in a bucket of a
+// real S3 server.
+func everywhere(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Parallel()
+	t.Run("dir", func(t *testing.T) {
+		t.Parallel()
+		f(t, newWorld(t))
+	})
+	t.Run("s3", func(t *testing.T) {
+		t.Parallel()
+		s := s3test.Start(t)
+		f(t, newWorldIn(t, bucket(t, s, s.Endpoint)))
+	})
+}
+
+// bucket opens a new bucket of a server at an endpoint, its own or a proxy's.
+func bucket(t testing.TB, s *s3test.Server, endpoint string) storage.Storage {
+	t.Helper()
+	st, err := locate.Open(context.Background(), s3test.Location(endpoint, s.NewBucket(t), "clinic"), locate.Options{
+		S3: func(o *s3.Options) { o.Credentials = s.Credentials() },
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	return st
+}
+
+func newWorldIn(t testing.TB, st storage.Storage) *world {
+	t.Helper()
+	w := &world{t: t, storage: st, now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)}
 	var err error
 	w.service, err = local.Open(filepath.Join(t.TempDir(), "keys"), local.Options{})
 	require.NoError(t, err)
 	w.root = w.key("default")
-	w.storage, err = dir.Open(w.dir, dir.Options{Create: true})
-	require.NoError(t, err)
 	w.repo = w.open(Options{Create: true})
 	w.store = w.newStore()
 	return w
@@ -108,10 +146,10 @@ func rows(t testing.TB, tab *engine.Table) map[string]string {
 }
 
 // TestBackup backs up, changes, backs up, and restores both into another store.
-func TestBackup(t *testing.T) {
-	t.Parallel()
+func TestBackup(t *testing.T) { everywhere(t, testBackup) }
+
+func testBackup(t *testing.T, w *world) {
 	ctx := t.Context()
-	w := newWorld(t)
 	a, b := w.table("clinic.patients"), w.table("clinic.visits")
 	put(t, a, 0, 5000)
 	require.NoError(t, a.Flush())
@@ -174,10 +212,10 @@ func TestBackup(t *testing.T) {
 
 // TestRotations makes backups before, between and behind rotations of root and table key,
 // and restores all with the newest root key alone.
-func TestRotations(t *testing.T) {
-	t.Parallel()
+func TestRotations(t *testing.T) { everywhere(t, testRotations) }
+
+func testRotations(t *testing.T, w *world) {
 	ctx := t.Context()
-	w := newWorld(t)
 	roots := []keyring.RootKey{w.root, w.key("k2"), w.key("k3"), w.key("k4")}
 	storeDir := filepath.Join(t.TempDir(), "store")
 	s, err := engine.Open(ctx, storeDir, engine.Options{RootKey: w.root, Roots: roots[1:]})
