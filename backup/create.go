@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -29,8 +30,14 @@ type CreateOptions struct {
 	Concurrency int
 	// BytesPerSecond bounds what is sent; 0 does not.
 	BytesPerSecond int64
-	Progress       func(Progress)
+	// BusyBytesPerSecond bounds what is sent while somebody writes to the tables, so that
+	// he is slowed down little; 0 is DefaultBusyBytesPerSecond, negative does not.
+	BusyBytesPerSecond int64
+	Progress           func(Progress)
 }
+
+// DefaultBusyBytesPerSecond is a fraction of what a disk takes.
+const DefaultBusyBytesPerSecond = 32 << 20
 
 const (
 	defaultConcurrency = 4
@@ -367,6 +374,9 @@ func (r *Repository) openIndex(ctx context.Context, b *Backup, e *BackupTable, k
 // copyFiles sends what the repository has not.
 func (c *creation) copyFiles(ctx context.Context) error {
 	c.m = newMeter("copy", c.o.Progress, c.o.BytesPerSecond)
+	if c.o.BusyBytesPerSecond >= 0 {
+		c.m.giveWay(cmp.Or(c.o.BusyBytesPerSecond, DefaultBusyBytesPerSecond), c.writing())
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.o.Concurrency)
 	for _, t := range c.copies {
@@ -401,6 +411,27 @@ func (c *creation) copyFiles(ctx context.Context) error {
 	err := g.Wait()
 	c.m.end()
 	return err
+}
+
+// writing returns a function that tells whether somebody has written to the tables since
+// it was last called.
+func (c *creation) writing() func() bool {
+	last := make(map[*tableCopy]uint64)
+	return func() (busy bool) {
+		for _, t := range c.copies {
+			if !t.held.Sealed {
+				continue // it is locked
+			}
+			m, err := t.table.Metrics()
+			if err != nil {
+				continue
+			}
+			old, seen := last[t]
+			busy = busy || seen && m.WALBytesWritten != old
+			last[t] = m.WALBytesWritten
+		}
+		return busy
+	}
 }
 
 func (c *creation) copyFile(ctx context.Context, t *tableCopy, f *indexFile, sent *int64) error {

@@ -510,3 +510,47 @@ func TestCopy(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, d)
 }
+
+// TestGiveWay sends less while a table is written to.
+func TestGiveWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tab := w.table("clinic.patients")
+	for n := range 3000 {
+		require.NoError(t, tab.Put(fmt.Appendf(nil, "%06d", n), fmt.Appendf(nil, "%x", sum(fmt.Append(nil, n))), &engine.WriteOptions{NoSync: true}))
+	}
+	require.NoError(t, tab.Flush())
+	took := func(o CreateOptions) time.Duration {
+		w2 := newWorld(t)
+		o.OtherStore, o.Concurrency = true, 1
+		began := time.Now()
+		_, err := w2.repo.Create(t.Context(), w.store, o)
+		require.NoError(t, err)
+		return time.Since(began)
+	}
+	// A meter by itself, for a clock of its own.
+	m := newMeter("test", nil, 0)
+	busy := false
+	m.giveWay(10<<20, func() bool { return busy })
+	move := func() time.Duration {
+		m.looked = time.Time{}
+		began := time.Now()
+		for range 4 {
+			require.NoError(t, m.moved(t.Context(), chunk))
+		}
+		return time.Since(began)
+	}
+	require.Less(t, move(), 200*time.Millisecond)
+	busy = true
+	require.Greater(t, move(), 250*time.Millisecond) // one chunk passes at once
+	took(CreateOptions{})
+	took(CreateOptions{BusyBytesPerSecond: -1})
+
+	c := &creation{copies: []*tableCopy{{table: tab, held: &engine.Held{Sealed: true}}}}
+	writing := c.writing()
+	require.False(t, writing())
+	require.False(t, writing())
+	put(t, tab, 0, 1)
+	require.True(t, writing())
+	require.False(t, writing())
+}

@@ -26,10 +26,42 @@ type Progress struct {
 type meter struct {
 	report func(Progress)
 	limit  *rate.Limiter // nil: none
+	// polite bounds what is moved while busy tells that others have work; nil: never.
+	polite *rate.Limiter
+	busy   func() bool
 
-	mu   sync.Mutex
-	p    Progress
-	last time.Time // of the last report
+	mu     sync.Mutex
+	p      Progress
+	last   time.Time // of the last report
+	looked time.Time // when busy was asked last
+	slow   bool      // what it said
+}
+
+// lookEvery is how often busy is asked, at most.
+const lookEvery = 200 * time.Millisecond
+
+// giveWay has the meter move less while busy says so.
+func (m *meter) giveWay(bytesPerSecond int64, busy func() bool) {
+	m.polite, m.busy = rate.NewLimiter(rate.Limit(bytesPerSecond), chunk), busy
+}
+
+// limits are those that hold now.
+func (m *meter) limits() (list []*rate.Limiter) {
+	if m.limit != nil {
+		list = append(list, m.limit)
+	}
+	if m.polite == nil {
+		return list
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.looked) >= lookEvery {
+		m.looked, m.slow = time.Now(), m.busy()
+	}
+	if m.slow {
+		list = append(list, m.polite)
+	}
+	return list
 }
 
 // meterEvery is how often progress is told, at most.
@@ -65,9 +97,11 @@ func (m *meter) end() Progress {
 
 // moved waits until n bytes may be moved, and counts them.
 func (m *meter) moved(ctx context.Context, n int) error {
-	for left := n; m.limit != nil && left > 0; left -= chunk {
-		if err := m.limit.WaitN(ctx, min(left, chunk)); err != nil {
-			return err
+	for _, l := range m.limits() {
+		for left := n; left > 0; left -= chunk {
+			if err := l.WaitN(ctx, min(left, chunk)); err != nil {
+				return err
+			}
 		}
 	}
 	m.change(func(p *Progress) { p.Moved += int64(n) })

@@ -713,6 +713,7 @@ type TableMetrics struct {
 	DiskBytes          uint64 // live files, plaintext bytes
 	MemTableBytes      uint64
 	WALBytes           uint64 // live log segments, plaintext bytes
+	WALBytesWritten    uint64 // to logs, since the table was opened
 	L0Sublevels        int32  // how far compactions are behind
 	CompactionDebt     uint64 // bytes that compactions still want to rewrite
 	Flushes            int64
@@ -738,6 +739,7 @@ func (t *Table) Metrics() (*TableMetrics, error) {
 		DiskBytes:          m.DiskSpaceUsage(),
 		MemTableBytes:      m.MemTable.Size,
 		WALBytes:           m.WAL.Size,
+		WALBytesWritten:    m.WAL.BytesWritten,
 		L0Sublevels:        m.Levels[0].Sublevels,
 		CompactionDebt:     m.Compact.EstimatedDebt,
 		Flushes:            m.Flush.Count,

@@ -101,7 +101,7 @@ func TestCheckBad(t *testing.T) {
 			"a register is swapped only by who knows its version",
 			"of several swaps of a register at once one succeeds",
 		}},
-		"order":  {func(f *s3test.Fake) { f.Descending = true }, []string{"an object that was put is listed at once, in order", "what was put can be removed"}},
+		"order": {func(f *s3test.Fake) { f.Descending = true }, []string{"an object that was put is listed at once, in order", "what was put can be removed"}},
 		"damage": {func(f *s3test.Fake) {
 			f.Damage = func(b []byte) []byte {
 				if len(b) > 1<<20 {
