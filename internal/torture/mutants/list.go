@@ -30,7 +30,7 @@ func mutants() []mutant {
 			"_, err = j.w.Write(data)\n\t\tif err == nil {\n\t\t\terr = j.w.Sync()\n\t\t}", "_, err = j.w.Write(data)"),
 		one("the directory is not synced before its marker moves", "engine/internal/sealfs/dir.go",
 			"if err := fs.syncDir(d.path); err != nil {\n\t\treturn nil, err\n\t}\n\tf, err := fs.cfg.Base.Create", "f, err := fs.cfg.Base.Create"),
-		one("a snapshot leaves the log out", "engine/snapshot.go",
+		one("a snapshot leaves the log out", "engine/hold.go",
 			"i.db.Checkpoint(dir, pebble.WithFlushedWAL())", "i.db.Checkpoint(dir, []pebble.CheckpointOption(nil)...)"),
 
 		// Rotation.
