@@ -155,6 +155,9 @@ func (s *Store) openKeys(ctx context.Context, id keyring.ID) (*keyring.TableKeys
 	}
 	req.Version, req.Roots = keys.Version(), keys.RootURIs()
 	s.audit.Later(audit.EventOpenTable, req, nil)
+	if t, err := s.Table(keys.Name()); err == nil && t.id == id {
+		s.keyIsBack(ctx, t)
+	}
 	return keys, nil
 }
 

@@ -74,9 +74,14 @@ func (t *Table) Hold(ctx context.Context) (*Held, error) {
 	if t.store.opts.Mode == ReadOnly {
 		return nil, ErrReadOnly
 	}
+	return t.holdAs(ctx, keyring.NewID())
+}
+
+// holdAs is Hold in the directory of an id.
+func (t *Table) holdAs(ctx context.Context, id keyring.ID) (*Held, error) {
 	t.store.ringMu.Lock()
 	defer t.store.ringMu.Unlock()
-	h := &Held{table: t, id: keyring.NewID(), At: time.Now().UTC()}
+	h := &Held{table: t, id: id, At: time.Now().UTC()}
 	h.dir = t.snapshotDir(h.id)
 	t.holds.Store(h.id.String(), h) // before there is a directory: an opening leaves it
 	err := t.hold(ctx, h)

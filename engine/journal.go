@@ -27,6 +27,10 @@ import (
 //	2  closed cleanly, followed by the seal
 //	3  as 1, and 4 as 2, with a list in between: snapshots that were made while the
 //	   table was locked
+//	5  to 8 are as 1 to 4, with a record behind the list, if any, and before what
+//	   follows: of the loss of the table's key
+//
+// So the kind less one is three bits: clean, snapshots, loss.
 type tableState struct {
 	clean bool
 	seal  []byte // of sealfs; nil unless clean
@@ -34,12 +38,14 @@ type tableState struct {
 	// put back. Zero unless open, and in stores of before there was one.
 	floor     wal.Segment
 	snapshots []snapshot // each of them unsealed
+	loss      *keyLoss   // of the table's key; nil unless it is lost. Never changed in place
 }
 
 const (
 	stateOpen     = 1
 	stateClean    = 2
 	withSnapshots = 2 // is added to either
+	withLoss      = 4 // is added to any of these
 )
 
 func (s tableState) encode() []byte {
@@ -49,10 +55,17 @@ func (s tableState) encode() []byte {
 		kind = stateClean
 	}
 	if len(s.snapshots) > 0 {
-		w.U8(kind + withSnapshots)
+		kind += withSnapshots
+	}
+	if s.loss != nil {
+		kind += withLoss
+	}
+	w.U8(kind)
+	if len(s.snapshots) > 0 {
 		putSnapshots(&w, s.snapshots)
-	} else {
-		w.U8(kind)
+	}
+	if s.loss != nil {
+		s.loss.put(&w)
 	}
 	if s.clean {
 		w.Raw(s.seal)
@@ -69,6 +82,10 @@ func (s tableState) encode() []byte {
 func decodeState(b []byte) (s tableState, err error) {
 	r := codec.NewReader(b)
 	kind := r.U8()
+	lost := kind > withLoss && kind <= stateClean+withSnapshots+withLoss
+	if lost {
+		kind -= withLoss
+	}
 	if kind == stateOpen+withSnapshots || kind == stateClean+withSnapshots {
 		kind -= withSnapshots
 		s.snapshots = readSnapshots(r, maxLockedSnapshots)
@@ -77,6 +94,11 @@ func decodeState(b []byte) (s tableState, err error) {
 		}
 		if len(s.snapshots) == 0 || r.Err() != nil {
 			kind = 0 // there is one encoding of each
+		}
+	}
+	if lost {
+		if s.loss = readLoss(r); s.loss == nil {
+			kind = 0
 		}
 	}
 	switch {
@@ -311,12 +333,16 @@ func (j *journal) state(id keyring.ID) (s tableState, ok bool) {
 // errTurn says that a journal is long enough.
 var errTurn = errors.New("the journal is full")
 
-// record makes a table's state durable; its snapshots stay. A journal that failed, or
-// is long, is replaced by a new one; if that fails, the table does not open.
+// record makes a table's state durable; its snapshots stay. The loss of its key is
+// over when it opens: that takes the key. A journal that failed, or is long, is replaced
+// by a new one; if that fails, the table does not open.
 func (j *journal) record(ctx context.Context, id keyring.ID, s tableState) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s.snapshots = j.states[id].snapshots
+	if s.clean {
+		s.loss = j.states[id].loss
+	}
 	return j.write(ctx, id, s)
 }
 
@@ -332,7 +358,24 @@ func (j *journal) editSnapshots(ctx context.Context, id keyring.ID, edit func([]
 	return j.write(ctx, id, s)
 }
 
-// write is record with mu held, and with the snapshots of s.
+// editLoss changes the record of the loss of a table's key, durably. edit gets what
+// there is, nil for none, and returns what is to be; the same for no change.
+func (j *journal) editLoss(ctx context.Context, id keyring.ID, edit func(*keyLoss) *keyLoss) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s, ok := j.states[id]
+	if !ok {
+		return corrupt.New(corrupt.ErrMissing, keyringDir, -1, "table %s has no state", id)
+	}
+	loss := edit(s.loss)
+	if loss == s.loss {
+		return nil
+	}
+	s.loss = loss
+	return j.write(ctx, id, s)
+}
+
+// write is record with mu held, and with the snapshots and the loss of s.
 func (j *journal) write(ctx context.Context, id keyring.ID, s tableState) error {
 	if j.w == nil {
 		return ErrReadOnly

@@ -26,7 +26,8 @@ type TableKeyMetrics struct {
 	// memory; negative if none are.
 	LeaseAge     time.Duration     `json:"lease_age_ns"`
 	Locked       bool              `json:"locked"`
-	Overdue      bool              `json:"overdue"` // what its schedule asks for could not be done
+	KeyLost      bool              `json:"key_lost"` // KeyLossPolicy keeps a clock for it
+	Overdue      bool              `json:"overdue"`  // what its schedule asks for could not be done
 	Reencrypting bool              `json:"reencrypting"`
 	Progress     ReencryptProgress `json:"progress"` // of the re-encryption in this process, if any
 }
@@ -41,7 +42,7 @@ func (s *Store) KeyMetrics() KeyMetrics {
 		}
 		tm := TableKeyMetrics{
 			Name: info.Name, ID: info.ID, KeyVersion: info.KeyVersion, LeaseAge: -1,
-			Locked: t.locked.Load() != nil, Overdue: t.overdue.Load() != nil, Reencrypting: t.reencrypting.Load(),
+			Locked: t.locked.Load() != nil, KeyLost: t.loss() != nil, Overdue: t.overdue.Load() != nil, Reencrypting: t.reencrypting.Load(),
 		}
 		if at := t.confirmed.Load(); at != nil {
 			tm.LeaseAge = time.Since(*at)

@@ -49,7 +49,8 @@ type TableKeyStatus struct {
 	Reencrypting *time.Time `json:"reencrypting,omitempty"`
 	Schedule     Schedule   `json:"schedule"`
 	Overdue      string     `json:"overdue,omitempty"` // why what the schedule asks for was not done
-	Err          string     `json:"error,omitempty"`   // why files are told by their headers alone
+	Loss         *KeyLoss   `json:"key_loss,omitempty"`
+	Err          string     `json:"error,omitempty"` // why files are told by their headers alone
 }
 
 // A KeyVersionStatus is the state of one version of a table's key.
@@ -166,6 +167,9 @@ func (t *Table) keyStatus(ctx context.Context, ts *TableKeyStatus) error {
 		}
 	}
 	t.leaseStatus(ts)
+	if err != nil { // else the key is back, which a store open for reading does not record
+		ts.Loss = t.lossStatus()
+	}
 	return nil
 }
 

@@ -212,6 +212,7 @@ func (t *Table) startLease(at time.Time) {
 		defer t.mu.Unlock()
 		if t.locked.CompareAndSwap(locked, nil) {
 			t.store.log.Info("the table's key is back", "table", t.id)
+			t.store.loss.suspect(t)
 		}
 	})
 }
@@ -243,6 +244,9 @@ func (t *Table) lockFor(ctx context.Context, cause error) *LockedError {
 	t.store.log.Warn("the table locks: its key may no longer be used", "table", t.id, "error", cause)
 	t.store.note(audit.EventLockTable, audit.Request{Table: t.id}, cause)
 	t.closeLeaving(locked)
+	if refused(cause) {
+		t.store.loss.suspect(t)
+	}
 	return locked
 }
 

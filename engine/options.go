@@ -63,6 +63,10 @@ type Options struct {
 	// A locked table fails with a *LockedError, which is ErrKeyInaccessible, and
 	// unlocks by itself when the key is back.
 	KeyLease time.Duration
+	// KeyLoss archives and drops tables whose key is lost for long; nil, the default,
+	// leaves them alone, and costs no call to a key service. A store that is open for
+	// reading only takes no step, and looks at nothing.
+	KeyLoss *KeyLossPolicy
 	// DiskFullWait is how long a write waits for space on a full disk before
 	// it fails with ErrDiskFull; 0 is ten seconds, negative does not wait.
 	DiskFullWait time.Duration
@@ -163,6 +167,10 @@ func (o *Options) setSizes() error {
 	}
 	if o.Audit.KeepBytes == 0 {
 		o.Audit.KeepBytes = DefaultAuditKeepBytes
+	}
+	var err error
+	if o.KeyLoss, err = o.KeyLoss.setDefaults(); err != nil {
+		return err
 	}
 	switch {
 	case o.DiskFullWait == 0:

@@ -54,6 +54,8 @@ type Store struct {
 	stop      chan struct{} // ends the janitor
 	janitor   sync.WaitGroup
 
+	loss *lossKeeper // nil without a KeyLossPolicy
+
 	life     context.Context // until the store closes
 	endLife  context.CancelFunc
 	keepers  sync.WaitGroup // of the tables' leases
@@ -92,6 +94,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	s.tables, s.unsure, s.restoring = make(map[string]*Table), make(map[keyring.ID]error), make(map[keyring.ID]bool)
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.rotating = make(chan struct{}, 1)
+	if opts.KeyLoss != nil && opts.Mode != ReadOnly {
+		s.loss = newLossKeeper(s)
+	}
 	s.recordKeys()
 	s.ballast = &ballast{fs: opts.FS, path: opts.FS.PathJoin(dir, ballastName), log: s.log}
 	s.fs = diskfull.New(opts.FS, diskfull.Options{Wait: opts.DiskFullWait, OnFull: s.ballast.release})
@@ -158,6 +163,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 		err := s.firstGrants(ctx)
 		s.janitor.Go(func() { s.keepGrants(s.life, err) })
 		s.janitor.Go(func() { s.keepAudit(s.life) })
+	}
+	if s.loss != nil {
+		s.janitor.Go(func() { s.loss.run(s.life) })
 	}
 	return s, nil
 }
@@ -576,6 +584,11 @@ type DropReport struct {
 // ErrRootStays. With a report comes an error of what was left after the wraps had
 // gone: files, or a root key that its service does not destroy.
 func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*DropReport, error) {
+	return s.dropTable(ctx, name, opts, lossDrop{})
+}
+
+// dropTable is DropTable, with what the policy for lost keys adds.
+func (s *Store) dropTable(ctx context.Context, name string, opts DropOptions, loss lossDrop) (*DropReport, error) {
 	if s.opts.Mode == ReadOnly {
 		return nil, ErrReadOnly
 	}
@@ -602,6 +615,11 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 			return nil, err
 		}
 	}
+	if loss.check != nil {
+		if err := loss.check(); err != nil {
+			return nil, err
+		}
+	}
 	// Whatever closing says: the files go anyway.
 	if err := t.closeLocked(ctx); err != nil {
 		s.log.Warn("close before drop", "table", t.id, "error", err)
@@ -615,8 +633,11 @@ func (s *Store) DropTable(ctx context.Context, name string, opts DropOptions) (*
 		// What is written from now on, the next open of the store may remove.
 		t.lost = fmt.Errorf("%w: only the next open of the store tells whether it was dropped: %w", ErrPoisoned, err)
 	}
-	s.note(audit.EventDropTable, audit.Request{Table: t.id, Roots: tomb.Roots}, err)
+	s.note(audit.EventDropTable, audit.Request{Table: t.id, Roots: tomb.Roots, Archive: loss.archive}, err)
 	if err != nil {
+		if loss.check != nil {
+			err = &recordedError{err}
+		}
 		return nil, err
 	}
 	rep.KeyVersions, rep.RootKeys = tomb.Versions, tomb.Roots

@@ -55,6 +55,9 @@ type Table struct {
 	holds      sync.Map  // directories of those that are held, to their *Held
 	// overdue is why what the schedule asks for could not be done; nil if it was.
 	overdue atomic.Pointer[string]
+	// lossTrouble is why a step of the policy for lost keys could not be done; nil if
+	// it was, or none was due.
+	lossTrouble atomic.Pointer[string]
 
 	mu      sync.Mutex // guards opening, closing and all below
 	dropped bool
@@ -164,6 +167,9 @@ func (t *Table) openLocked(ctx context.Context) error {
 	err = t.unanswered(t.store.life, err)
 	if t.refused = nil; errors.Is(err, ErrKeyInaccessible) {
 		t.refused = err
+		if refused(err) && t.loss() == nil {
+			t.store.loss.suspect(t)
+		}
 	}
 	return err
 }

@@ -49,6 +49,15 @@ const (
 	EventLockTable      = "LockTable" // with an error code where a lease has ended
 	EventUnlockTable    = "UnlockTable"
 
+	// What the engine's policy for lost keys does. What it drops is a DropTable that
+	// names the archive.
+	EventKeyLost       = "KeyLost"
+	EventKeyLossNotice = "KeyLossNotice" // a step is near
+	EventArchiveTable  = "ArchiveTable"
+	EventKeyRestored   = "KeyRestored"   // it was lost, and is back
+	EventKeepTable     = "KeepTable"     // stopped by hand
+	EventResumeKeyLoss = "ResumeKeyLoss" // no longer
+
 	// EventBegin is the first record of a chain.
 	EventBegin = "BeginLog"
 	// EventPrune says from where on the log is kept.
@@ -121,6 +130,8 @@ type Request struct {
 	Grant      string            `json:"grantId,omitempty"`             // the key service's
 	Grantee    string            `json:"granteePrincipal,omitempty"`
 	Operations []string          `json:"operations,omitempty"` // that the grant allows, in Context
+	Archive    string            `json:"archive,omitempty"`    // of a table whose key is lost, a reference
+	Due        time.Time         `json:"dueAt,omitzero"`       // when the next step for a lost key comes at the earliest
 }
 
 // A Begin is what the first record of a chain tells.
