@@ -41,7 +41,7 @@ var ErrKeyNotLost = errors.New("the table's key is not lost")
 //
 // Each step finds the key lost once more before it begins and before it ends. Where an
 // archive cannot be made, or verified, the clock stands there, says so, and the step is
-// tried again at the next look. An unwrap that succeeds, by anybody, ends it all, up to
+// tried again, at first after an hour, later once a day. An unwrap that succeeds, by anybody, ends it all, up to
 // the moment of the drop; Store.KeepTable stops the clock by hand. A crash at any point
 // leaves the table with its record: an archive may be made twice, the table is dropped
 // once, and never without an archive that was verified just before.

@@ -42,14 +42,16 @@ type lossKeeper struct {
 
 	mu       sync.Mutex // guards all below
 	suspects map[*Table]bool
-	events   []KeyLossEvent // of others, to be told
-	steps    map[*Table]context.CancelFunc
+	events   []KeyLossEvent                // of others, to be told
+	steps    map[*Table]context.CancelFunc // under way
+	failed   map[*Table]failedStep
 }
 
 func newLossKeeper(s *Store) *lossKeeper {
 	return &lossKeeper{
 		s: s, policy: s.opts.KeyLoss, poke: make(chan struct{}, 1), working: make(chan struct{}, 1),
 		seen: make(map[keyring.ID]time.Time), suspects: make(map[*Table]bool), steps: make(map[*Table]context.CancelFunc),
+		failed: make(map[*Table]failedStep),
 	}
 }
 
@@ -105,6 +107,7 @@ func (k *lossKeeper) cancel(t *Table) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	delete(k.failed, t)
 	if cancel := k.steps[t]; cancel != nil {
 		cancel()
 	}

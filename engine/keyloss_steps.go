@@ -17,7 +17,7 @@ var errStepOver = errors.New("the step is not due any more")
 func (k *lossKeeper) begun(ctx context.Context, t *Table, l *keyLoss) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.steps[t] != nil {
+	if k.steps[t] != nil || time.Since(k.failed[t].at) < k.failed[t].wait {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -47,12 +47,14 @@ func (k *lossKeeper) doStep(ctx context.Context, t *Table, l *keyLoss) {
 	switch {
 	case err == nil:
 		t.lossTrouble.Store(nil)
+		k.retry(t, false)
 		k.tell(done)
 		if done.Step == KeyLossArchived {
 			_ = k.mark(ctx, t, t.lossOr(l), func(l *keyLoss) { l.told = true })
 		}
 	case ctx.Err() != nil || errors.Is(err, errStepOver):
 	default:
+		k.retry(t, true)
 		var r *recordedError
 		if !errors.As(err, &r) {
 			k.s.note(event, k.s.lossRequest(t), err)
@@ -65,6 +67,31 @@ func (k *lossKeeper) doStep(ctx context.Context, t *Table, l *keyLoss) {
 			k.tell(e)
 		}
 	}
+}
+
+// A failedStep is tried again after a while.
+type failedStep struct {
+	at   time.Time
+	wait time.Duration
+}
+
+// The least time between two attempts at a step, and the most: each may read all of an
+// archive, or make another.
+const (
+	lossRetry    = lossLook / 2
+	maxLossRetry = 24 * time.Hour
+)
+
+// retry notes that a step has failed, and is to be left alone for a while, longer each
+// time; or that it has not.
+func (k *lossKeeper) retry(t *Table, failed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !failed {
+		delete(k.failed, t)
+		return
+	}
+	k.failed[t] = failedStep{time.Now(), min(max(2*k.failed[t].wait, lossRetry), maxLossRetry)}
 }
 
 // A recordedError is in the audit log already.
@@ -108,7 +135,7 @@ func (k *lossKeeper) archive(ctx context.Context, t *Table, l *keyLoss) (e KeyLo
 		return e, err
 	}
 	if err := k.policy.Archive.Verify(ctx, ref); err != nil {
-		return e, fmt.Errorf("verify the archive %q that was just made: %w", clip(ref), err)
+		return e, fmt.Errorf("verify the archive that was just made: %w", err)
 	}
 	if err := k.stillLost(ctx, t, l); err != nil {
 		return e, err
@@ -173,7 +200,7 @@ func (k *lossKeeper) drop(ctx context.Context, t *Table, l *keyLoss) (e KeyLossE
 		return e, err
 	}
 	if err := k.policy.Archive.Verify(ctx, l.ref); err != nil {
-		return e, fmt.Errorf("verify the archive %q before the table is dropped: %w", clip(l.ref), err)
+		return e, fmt.Errorf("verify the archive before the table is dropped: %w", err)
 	}
 	verified := k.s.opts.now().UTC().Round(0)
 	if l = k.mark(ctx, t, l, func(l *keyLoss) { l.verifiedAt = verified }); l == nil {

@@ -43,11 +43,27 @@ func TestStateVectors(t *testing.T) {
 			require.Equal(t, string(want.Name), s.snapshots[i].Name, v.Name)
 			require.Equal(t, string(want.Record), string(s.snapshots[i].seal), v.Name)
 		}
+		require.Equal(t, lossOf(v.Out.Loss), s.loss, v.Name)
 		if s.clean {
 			_, err := sealfs.DecodeSeal(s.seal)
 			require.NoError(t, err, v.Name)
 		}
 	}
+}
+
+func lossOf(l *vectors.KeyLoss) *keyLoss {
+	if l == nil {
+		return nil
+	}
+	at := func(n int64) time.Time { return time.Unix(0, n).UTC() }
+	want := &keyLoss{
+		step: lossGrace, told: l.Told, noticed: l.Noticed, kept: l.Kept, since: at(l.Since), seen: at(l.Seen),
+		left: time.Duration(l.Left), id: keyring.ID(l.ID), keep: time.Duration(l.Keep), ref: string(l.Reference),
+	}
+	if want.ref != "" {
+		want.step, want.archivedAt, want.verifiedAt = lossArchived, at(l.ArchivedAt), at(l.VerifiedAt)
+	}
+	return want
 }
 
 // TestMetadataVectors decodes testdata/vectors/table-metadata at the module's

@@ -355,6 +355,22 @@ type TableStateOut struct {
 	Record   Hex      `json:"record,omitempty"`   // of the clean close
 	// Snapshots were made while the table was locked.
 	Snapshots []Snapshot `json:"snapshots,omitempty"`
+	Loss      *KeyLoss   `json:"loss,omitempty"` // of the table's key
+}
+
+// KeyLoss is the record of a lost key.
+type KeyLoss struct {
+	ID         Hex   `json:"id"`
+	Told       bool  `json:"told"`
+	Noticed    bool  `json:"noticed"`
+	Kept       bool  `json:"kept"`
+	Since      int64 `json:"since,string"`
+	Seen       int64 `json:"seen,string"`
+	Left       int64 `json:"left,string"`
+	Keep       int64 `json:"keep,string"` // until it is archived
+	ArchivedAt int64 `json:"archived_at,string"`
+	VerifiedAt int64 `json:"verified_at,string"`
+	Reference  Text  `json:"reference,omitempty"` // once it is archived
 }
 
 // TableMetadataIn is the metadata of a table, opened.

@@ -194,7 +194,8 @@ func tableStates(s *set) {
 	}
 	bad("nothing", "A state has a kind.", nil)
 	bad("kind-0", "There is no state 0.", []byte{0})
-	bad("kind-5", "There is no state 5.", cat(uint8(5), record))
+	bad("kind-9", "There is no state 9.", cat(uint8(9), record))
+	bad("kind-5", "What follows 5 is the record of a lost key.", cat(uint8(5), record))
 	snapshot := vectors.Snapshot{ID: id("locked snapshot"), Name: vectors.Text("locked"), CreatedAt: createdAt, Files: 5, Bytes: 1 << 20, Record: record}
 	list := cat(uint32(1), encodeSnapshot(snapshot))
 	snapshots := []vectors.Snapshot{snapshot}
@@ -208,6 +209,79 @@ func tableStates(s *set) {
 	bad("open-short", "The MANIFEST that was in force is whole.", cat(uint8(1), segment(m)[:31]))
 	bad("open-long", "Nothing follows the MANIFEST that was in force.", cat(uint8(1), segment(m), uint8(0)))
 	bad("clean-empty", "A clean close has a record.", []byte{2})
+	lostKeys(g, m, record, snapshot)
+}
+
+// day is one, in nanoseconds.
+const day = 86400 * 1000000000
+
+func encodeLoss(l vectors.KeyLoss) []byte {
+	var flags uint8
+	for n, set := range []bool{l.Told, l.Noticed, l.Kept} {
+		if set {
+			flags |= 1 << n
+		}
+	}
+	step := uint8(1)
+	rest := cat(uint64(l.Keep))
+	if len(l.Reference) > 0 {
+		step = 2
+		rest = cat(uint64(l.ArchivedAt), uint64(l.VerifiedAt), prefixed(l.Reference))
+	}
+	return cat(step, flags, uint64(l.Since), uint64(l.Seen), uint64(l.Left), []byte(l.ID), rest)
+}
+
+func lostKeys(g *group, m vectors.Segment, record []byte, snapshot vectors.Snapshot) {
+	list := cat(uint32(1), encodeSnapshot(snapshot))
+	snapshots := []vectors.Snapshot{snapshot}
+	grace := vectors.KeyLoss{
+		ID: id("loss"), Told: true, Since: createdAt, Seen: createdAt + day, Left: 6 * day, Keep: 35 * day,
+	}
+	archived := vectors.KeyLoss{
+		ID: id("loss"), Told: true, Noticed: true, Kept: true, Since: createdAt, Seen: createdAt + 40*day, Left: 2 * day,
+		ArchivedAt: createdAt + 7*day, VerifiedAt: createdAt + 8*day, Reference: vectors.Text("s3://archive/clinic#17"),
+	}
+	with := func(l vectors.KeyLoss, change func(*vectors.KeyLoss)) *vectors.KeyLoss {
+		change(&l)
+		return &l
+	}
+	valid := func(name, rule string, b []byte, out vectors.TableStateOut) {
+		g.valid(name, rule, vectors.TableStateIn{State: b}, out)
+	}
+	bad := func(name, rule string, b []byte) {
+		g.invalid(name, rule, "ErrFormat", -1, vectors.TableStateIn{State: b})
+	}
+	valid("open-lost", "5 is as 1, with the record of a lost key.", cat(uint8(5), encodeLoss(grace)), vectors.TableStateOut{Loss: &grace})
+	valid("open-manifest-lost", "The MANIFEST that was in force follows the loss.", cat(uint8(5), encodeLoss(grace), segment(m)), vectors.TableStateOut{Manifest: &m, Loss: &grace})
+	valid("clean-lost", "6 is as 2, with a loss.", cat(uint8(6), encodeLoss(grace), record), vectors.TableStateOut{Clean: true, Record: record, Loss: &grace})
+	valid("open-snapshots-lost", "7 is as 3, with a loss behind the snapshots.", cat(uint8(7), list, encodeLoss(archived), segment(m)), vectors.TableStateOut{Manifest: &m, Snapshots: snapshots, Loss: &archived})
+	valid("clean-snapshots-lost", "8 is as 4, with a loss behind the snapshots.", cat(uint8(8), list, encodeLoss(archived), record), vectors.TableStateOut{Clean: true, Record: record, Snapshots: snapshots, Loss: &archived})
+	due := with(grace, func(l *vectors.KeyLoss) { l.Left, l.Seen, l.Noticed = 0, createdAt-day, true })
+	valid("lost-due", "Nothing may be left; a clock that was set back is no fault.", cat(uint8(6), encodeLoss(*due), record), vectors.TableStateOut{Clean: true, Record: record, Loss: due})
+	long := with(archived, func(l *vectors.KeyLoss) { l.Reference = vectors.Text(strings.Repeat("r", 1024)) })
+	valid("lost-reference-longest", "A reference has up to 1024 bytes.", cat(uint8(6), encodeLoss(*long), record), vectors.TableStateOut{Clean: true, Record: record, Loss: long})
+
+	changed := func(l vectors.KeyLoss, at int, v any) []byte {
+		return cat(uint8(6), put(encodeLoss(l), at, v), record)
+	}
+	const left, lossID, behind = 18, 26, 42
+	bad("lost-step-0", "There is no step 0.", changed(grace, 0, uint8(0)))
+	bad("lost-step-3", "There is no step 3.", changed(grace, 0, uint8(3)))
+	bad("lost-flags", "Other flags are zero.", changed(grace, 1, uint8(8)))
+	bad("lost-left-long", "No more than ten years are left.", changed(grace, left, uint64(3650*day+1)))
+	bad("lost-left-negative", "What is left is not negative.", changed(grace, left, uint64(1<<63)))
+	bad("lost-no-id", "A loss has an id.", changed(grace, lossID, make([]byte, 16)))
+	bad("lost-keep-short", "An archive is kept for two days at least.", changed(grace, behind, uint64(2*day-1)))
+	bad("lost-keep-long", "An archive is kept for ten years at most.", changed(grace, behind, uint64(3650*day+1)))
+	bad("lost-no-reference", "An archive has a reference.", cat(uint8(6), put(encodeLoss(archived)[:behind+20], behind+16, uint32(0)), record))
+	bad("lost-reference-long", "A reference has no more than 1024 bytes.", cat(uint8(6), encodeLoss(*with(archived, func(l *vectors.KeyLoss) {
+		l.Reference = vectors.Text(strings.Repeat("r", 1025))
+	})), record))
+	bad("lost-reference-text", "A reference is UTF-8.", changed(archived, behind+20, uint8(0xff)))
+	bad("lost-cut", "A loss is whole.", cat(uint8(5), encodeLoss(archived)[:behind+30]))
+	bad("lost-empty", "A clean close has a record behind its loss.", cat(uint8(6), encodeLoss(grace)))
+	bad("lost-no-snapshots", "7 and 8 have a snapshot at least.", cat(uint8(8), uint32(0), encodeLoss(grace), record))
+	bad("lost-open-short", "The MANIFEST behind a loss is whole.", cat(uint8(5), encodeLoss(grace), segment(m)[:31]))
 }
 
 func encodeMetadata(m vectors.TableMetadataOut) []byte {
