@@ -54,7 +54,8 @@
 // [Table.Reencrypt], [Table.RetireKey]), by itself where it has a [Schedule].
 // [Store.KeyStatus] tells what each key protects. Its key service is asked again and
 // again while the table is open ([Options.KeyLease]); where it says no, the table
-// locks ([LockedError]) until it says yes.
+// locks ([LockedError]) until it says yes. Where it says no for weeks, a table can be
+// archived and dropped, if the program wants that ([KeyLossPolicy]).
 //
 // # The archive of the log
 //

@@ -73,6 +73,7 @@ var outcomes = []struct {
 	{storage.ErrUnreachable, exitFailure, "try again: what was sent is not sent twice"},
 	{storage.ErrFull, exitFailure, `free some space there; "cofre backup prune" does, of backups that no rule keeps`},
 	{storage.ErrLocation, exitUsage, "--repo takes a directory, or s3://bucket/prefix?endpoint=…&region=…"},
+	{engine.ErrKeyNotLost, exitFailure, `"cofre keys status" shows which tables' keys a program has found lost`},
 	{engine.ErrTableNotFound, exitNotFound, `"cofre table list" shows the tables`},
 	{engine.ErrSnapshotNotFound, exitNotFound, `"cofre snapshot list TABLE" shows the snapshots`},
 	{engine.ErrStoreNotFound, exitNotFound, `"cofre init" or "cofre import" makes a store; --store names it`},

@@ -14,7 +14,7 @@ func (a *app) keysCommand() *cobra.Command {
 	c := group("keys", "Show, rotate, renew and retire keys; add and remove root keys; what root keys are",
 		a.keysStatusCommand(), a.rotateRootCommand(), a.rotateTableCommand(), a.reencryptCommand(), a.retireCommand(),
 		a.addRootCommand(), a.removeRootCommand(), a.rootsCommand(), a.recoveryCommand(),
-		a.lockCommand(), a.unlockCommand(), a.scheduleCommand())
+		a.lockCommand(), a.unlockCommand(), a.scheduleCommand(), a.keepCommand())
 	c.Long = `Root keys
 
 A store holds only wrapped keys. What unwraps them is its root key, and that

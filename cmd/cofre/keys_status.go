@@ -25,7 +25,12 @@ A version of a table's key wraps the data keys of files. "under it" are the live
 files that were sealed while it was the newest: who knows the version reads them,
 until "keys reencrypt" or a compaction has made others in their place. "needed by"
 is what would not open without it; once nothing needs an older version, "keys
-retire" destroys it. A table may have several root keys, and each opens it.`,
+retire" destroys it. A table may have several root keys, and each opens it.
+
+"KEY LOST" is told of a table whose key a program has found refused by its service, if
+that program opens the store with a policy for lost keys: the dates are the earliest at
+which it archives the table, and drops it. They move on while no such program looks.
+"keys keep" stops it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd.Context(), engine.ReadOnly, func(s *engine.Store, _ *rootKeys) error {
@@ -65,6 +70,9 @@ func writeKeys(w io.Writer, st *engine.KeyStatus) {
 
 func tableState(t *engine.TableKeyStatus) string {
 	parts := []string{plural(t.DataKeys, "data key")}
+	if t.Loss != nil {
+		parts = append(parts, lossText(t.Loss))
+	}
 	switch {
 	case t.Locked != "":
 		parts = append(parts, "LOCKED: "+safeLine(t.Locked))
@@ -81,6 +89,28 @@ func tableState(t *engine.TableKeyStatus) string {
 		parts = append(parts, "OVERDUE: "+safeLine(t.Overdue))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// lossText says what has become of a lost key, and what comes next.
+func lossText(l *engine.KeyLoss) string {
+	oneLine := func(s string) string { return strings.ReplaceAll(safeLine(s), "\n", " ") }
+	text := "KEY LOST since " + when(l.Since) + ", last found so " + when(l.Seen)
+	if l.Archive != "" {
+		text += ", archived " + when(*l.ArchivedAt) + " as " + oneLine(l.Archive) + ", verified " + when(*l.VerifiedAt)
+	}
+	if l.ArchiveAt != nil {
+		text += ", archive not before " + when(*l.ArchiveAt)
+	}
+	if l.DropAt != nil {
+		text += ", drop not before " + when(*l.DropAt)
+	}
+	if l.Kept {
+		text += ", kept by hand: neither archived nor dropped"
+	}
+	if l.Trouble != "" {
+		text += ", the next step could not be done: " + oneLine(l.Trouble)
+	}
+	return text
 }
 
 func writeRoots(w io.Writer, stem string, roots []engine.RootStatus, weakest string, last bool) {

@@ -60,6 +60,7 @@ func TestScript(t *testing.T) {
 			"absent": absent,
 			"lines":  lines,
 			"sheet":  sheet,
+			"lose":   lose,
 		},
 	})
 }
