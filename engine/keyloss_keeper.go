@@ -335,6 +335,9 @@ func (k *lossKeeper) count(ctx context.Context, t *Table, l *keyLoss, now time.T
 // mark changes the record of a loss, and returns what it is then; nil where the loss is
 // over, or nothing was recorded.
 func (k *lossKeeper) mark(ctx context.Context, t *Table, l *keyLoss, change func(*keyLoss)) (now *keyLoss) {
+	if t.loss() == nil {
+		return nil // it may be dropped
+	}
 	err := k.s.journal.editLoss(ctx, t.id, func(old *keyLoss) *keyLoss {
 		if old == nil || old.id != l.id || old.step != l.step {
 			now = nil
