@@ -391,6 +391,8 @@ func TestKeyLossByLease(t *testing.T) {
 	lossTest(t, func(t *testing.T, w *lossWorld) {
 		require.Equal(t, w.rows, tableRows(t, w.table()))
 		w.own.fail(fmt.Errorf("%w: by hand", keyring.ErrKeyDenied))
+		require.Error(t, w.s.loss.look(t.Context(), w.table()))
+		require.Nil(t, w.loss(), "it is open, and has its key")
 		w.pass(DefaultKeyLease)
 		require.Equal(t, []string{"key lost"}, w.told())
 		w.own.fail(nil)
@@ -476,6 +478,36 @@ func TestKeyLossStands(t *testing.T) {
 		w.own.fail(keyring.ErrKeyDenied)
 		w.pass(10 * time.Hour)
 		require.Len(t, w.names(), 1)
+	})
+}
+
+// TestKeyLossUnsure has the service fall silent between two looks, which ends what
+// counts, and in the last moment before the drop, which is none then.
+func TestKeyLossUnsure(t *testing.T) {
+	t.Parallel()
+	lossTest(t, func(t *testing.T, w *lossWorld) {
+		w.lose()
+		left := w.table().loss().left
+		for range 30 {
+			w.own.fail(keyring.ErrKeyUnreachable)
+			w.pass(10 * time.Minute)
+			_ = w.s.loss.look(t.Context(), w.table())
+			w.own.fail(keyring.ErrKeyDenied)
+			w.pass(10 * time.Minute)
+			_ = w.s.loss.look(t.Context(), w.table())
+		}
+		// A look of its own may fall between denial and the look here.
+		require.Greater(t, w.table().loss().left, left-2*time.Hour, "of ten hours")
+		w.pass(10 * day)
+		w.archive.mu.Lock()
+		w.archive.during = func(string) { w.own.fail(keyring.ErrKeyUnreachable) }
+		w.archive.mu.Unlock()
+		w.pass(60 * day)
+		require.Equal(t, 2, w.archive.counts()[w.loss().Archive])
+		require.Len(t, w.names(), 2)
+		require.NotContains(t, w.told(), "step failed", "nothing has failed")
+		w.own.fail(nil)
+		w.requireRows()
 	})
 }
 
@@ -586,10 +618,12 @@ func TestKeepTable(t *testing.T) {
 		w.pass(6*day + 20*time.Hour)
 		require.NoError(t, w.s.KeepTable(ctx, lossTable, true))
 		require.NoError(t, w.s.KeepTable(ctx, lossTable, true))
+		left := w.table().loss().left
 		w.pass(30 * day)
 		w.close()
 		w.open()
 		w.pass(30 * day)
+		require.Equal(t, left, w.table().loss().left)
 		require.Equal(t, []string{"key lost", "next step soon", "kept"}, w.told())
 		require.True(t, w.loss().Kept)
 		require.Nil(t, w.loss().DropAt)
