@@ -413,7 +413,7 @@ func TestKeyLossIsNot(t *testing.T) {
 			w.own.fail(err)
 			_, gerr := w.table().Get([]byte("000"))
 			require.Error(t, gerr, name)
-			w.pass(60 * day)
+			w.pass(15 * day)
 			require.Nil(t, w.loss(), name)
 			require.Empty(t, w.told(), name)
 			w.own.fail(nil)
@@ -423,7 +423,7 @@ func TestKeyLossIsNot(t *testing.T) {
 	lossTest(t, func(t *testing.T, w *lossWorld) {
 		// Nor does a lock by its user.
 		require.NoError(t, w.table().Lock(t.Context()))
-		w.pass(60 * day)
+		w.pass(15 * day)
 		require.Empty(t, w.told())
 		require.NoError(t, w.table().Unlock(t.Context()))
 		w.requireRows()
@@ -453,6 +453,20 @@ func TestKeyLossIsNot(t *testing.T) {
 		w.pass(2 * time.Hour)
 		w.requireRows()
 	})
+	lossTest(t, func(t *testing.T, w *lossWorld) {
+		// One of two, and the store is opened without the other, which may open it.
+		require.NoError(t, w.table().AddRoot(t.Context(), w.other))
+		w.close()
+		w.opts.Roots = []keyring.RootKey{w.own}
+		w.own.fail(keyring.ErrKeyDenied)
+		w.open()
+		w.pass(10 * day)
+		require.Empty(t, w.told())
+		w.close()
+		w.opts.Roots = []keyring.RootKey{w.own, w.other}
+		w.open()
+		w.requireRows()
+	})
 }
 
 // TestKeyLossStands: an unreachable service moves no clock, in either step.
@@ -462,7 +476,7 @@ func TestKeyLossStands(t *testing.T) {
 		w.lose()
 		w.pass(3 * day)
 		w.own.fail(keyring.ErrKeyUnreachable)
-		w.pass(100 * day)
+		w.pass(30 * day)
 		require.Len(t, w.told(), 1)
 		left := w.table().loss().left
 		require.Greater(t, left, 4*day-time.Hour)
@@ -473,7 +487,7 @@ func TestKeyLossStands(t *testing.T) {
 		require.Len(t, w.archive.kept, 1)
 		w.pass(34*day + 20*time.Hour)
 		w.own.fail(keyring.ErrKeyUnreachable)
-		w.pass(100 * day)
+		w.pass(30 * day)
 		require.Len(t, w.names(), 2)
 		w.own.fail(keyring.ErrKeyDenied)
 		w.pass(10 * time.Hour)
@@ -523,7 +537,7 @@ func TestKeyLossArchiveFails(t *testing.T) {
 		lossTest(t, func(t *testing.T, w *lossWorld) {
 			fail(w.archive)
 			w.lose()
-			w.pass(60 * day)
+			w.pass(20 * day)
 			require.Equal(t, []string{"key lost", "next step soon", "step failed"}, w.told(), name)
 			require.ErrorIs(t, w.last(KeyLossFailed).Err, broken)
 			require.Contains(t, w.loss().Trouble, broken.Error())
@@ -560,7 +574,7 @@ func TestKeyLossArchiveFails(t *testing.T) {
 	for _, ref := range []string{"", strings.Repeat("x", maxArchiveRef+1), "\xff"} {
 		lossTestAs(t, func(o *Options) { o.KeyLoss.Archive = refArchive(ref) }, func(t *testing.T, w *lossWorld) {
 			w.lose()
-			w.pass(60 * day)
+			w.pass(20 * day)
 			require.ErrorContains(t, w.last(KeyLossFailed).Err, "reference")
 			require.Len(t, w.names(), 2)
 		})
