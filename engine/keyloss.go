@@ -41,15 +41,17 @@ var ErrKeyNotLost = errors.New("the table's key is not lost")
 //
 // Each step finds the key lost once more before it begins and before it ends. Where an
 // archive cannot be made, or verified, the clock stands there, says so, and the step is
-// tried again, at first after an hour, later once a day. An unwrap that succeeds, by anybody, ends it all, up to
-// the moment of the drop; Store.KeepTable stops the clock by hand. A crash at any point
-// leaves the table with its record: an archive may be made twice, the table is dropped
-// once, and never without an archive that was verified just before.
+// tried again, at first after an hour, later once a day. An unwrap that succeeds, by
+// anybody, ends it all, up to the moment of the drop; Store.KeepTable stops the clock by
+// hand. A crash at any point leaves the table with its record: an archive may be made
+// twice, the table is dropped once, and never without an archive that was verified just
+// before.
 //
-// The drop is Store.DropTable, without the destruction of root keys. The archive stays
-// where it is: the policy never removes one. Its owner prunes it when nobody will bring
-// the key back; until then it can be restored with the key (the drop's event and its
-// audit record name it).
+// The drop is Store.DropTable, without the destruction of root keys; log segments that
+// wait for a point-in-time archive go too, since the archive has the table as it was last.
+// The archive stays where it is: the policy never removes one. Its owner prunes it when
+// nobody will bring the key back; until then it can be restored with the key (the drop's
+// event and its audit record name it).
 type KeyLossPolicy struct {
 	// Grace is how long the key is lost before the table is archived; 0 is
 	// DefaultKeyLossGrace, 7 days. At least two days, at most ten years.
@@ -74,11 +76,12 @@ type KeyLossPolicy struct {
 // goroutine at a time. An error, of either, has the step tried again later. ctx ends when
 // the store closes, which waits for the call, when the key is back, and with KeepTable.
 type KeyLossArchive interface {
-	// Archive keeps all of what is held, with its lockbox and its overlay, durably,
-	// verifies what it has kept, and returns a reference to it: 1 to 1024 bytes of
-	// UTF-8 that hold no secret, such as a location and a backup's id. It may be called
-	// again for the same table, where a crash came before the reference was recorded.
-	// It does not close held.
+	// Archive keeps all of what is held, with its overlay and the table's lockbox
+	// (Table.Lockbox), durably, verifies what it has kept, and returns a reference to
+	// it: 1 to 1024 bytes of UTF-8 that hold no secret, such as a location and a
+	// backup's id. It may be called again for the same table, where a crash came before
+	// the reference was recorded. It does not close held, and may hold the table itself
+	// for as long as it runs; while anybody holds the table it is not dropped.
 	Archive(ctx context.Context, held *Held) (ref string, err error)
 	// Verify reads back all that Archive has kept, and compares it with what was held
 	// then. It is called after Archive, and again before the table is dropped.

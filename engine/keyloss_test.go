@@ -63,8 +63,12 @@ func (a *memArchive) Archive(ctx context.Context, h *Held) (string, error) {
 		}
 		files[f.Name] = string(b)
 	}
+	box, err := h.Table().Lockbox()
+	if err != nil {
+		return "", err
+	}
 	ref := fmt.Sprintf("mem:%s/%d", h.Table().ID(), len(a.kept)+1)
-	a.kept[ref], a.lockboxes[ref] = files, string(h.Lockbox)
+	a.kept[ref], a.lockboxes[ref] = files, string(box)
 	return ref, ctx.Err()
 }
 
