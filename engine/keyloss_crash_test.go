@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -75,7 +74,9 @@ func TestKeyLossCrashes(t *testing.T) {
 		require.Greater(t, archived, found+10)
 		require.Greater(t, len(crashes), archived+10)
 		armed.Store(false)
+		w.archive.mu.Lock()
 		w.archive.during = nil
+		w.archive.mu.Unlock()
 		w.close()
 		t.Logf("%d crashes: %d when it is found, %d at the archive, %d at the drop",
 			len(crashes), found, archived-found, len(crashes)-archived)
@@ -94,12 +95,6 @@ func crashNow(h *hookFS, mem *vfs.MemFS, percent int) *vfs.MemFS {
 	h.links.Lock()
 	defer h.links.Unlock()
 	return mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, 2))})
-}
-
-func (a *memArchive) counts() map[string]int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return maps.Clone(a.verified)
 }
 
 func (w *lossWorld) checkLossCrash(c lossCrash) {

@@ -92,6 +92,20 @@ func (a *memArchive) fail(archive, verify error) {
 	a.archiveErr, a.verifyErr = archive, verify
 }
 
+// files are what an archive has.
+func (a *memArchive) files(ref string) (files map[string]string, lockbox string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.kept[ref], a.lockboxes[ref]
+}
+
+// counts tells how often each archive was verified.
+func (a *memArchive) counts() map[string]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.verified)
+}
+
 // refs are the references to all archives.
 func (a *memArchive) refs() []string {
 	a.mu.Lock()
@@ -129,6 +143,7 @@ func newLossWorld(t *testing.T, fs vfs.FS, change func(*Options)) *lossWorld {
 		defer w.mu.Unlock()
 		return time.Now().Round(0).Add(w.skew)
 	}
+	w.opts.Audit.FileSize = 16 << 10 // a sync of a file in memory copies it
 	w.opts.Audit.Sink = func(r audit.Record) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -164,6 +179,9 @@ func (w *lossWorld) open() {
 	s, err := Open(w.t.Context(), crashDir, w.opts)
 	require.NoError(w.t, err)
 	w.s = s
+	s.journal.mu.Lock()
+	s.journal.turn = 16 << 10
+	s.journal.mu.Unlock()
 	synctest.Wait()
 }
 
@@ -280,15 +298,16 @@ func TestKeyLoss(t *testing.T) {
 		require.Equal(t, []string{"key lost", "next step soon"}, w.told())
 		within(w.last(KeyLossNoticed).At, 6*day, 2*time.Hour)
 		w.pass(20 * time.Hour)
-		require.Empty(t, w.archive.kept)
+		require.Empty(t, w.archive.refs())
 		w.pass(5 * time.Hour)
 		require.Equal(t, []string{"key lost", "next step soon", "archived"}, w.told())
 		e = w.last(KeyLossArchived)
 		within(e.At, 7*day, 2*time.Hour)
-		require.Len(t, w.archive.kept, 1)
-		require.NotEmpty(t, w.archive.kept[e.Loss.Archive])
-		require.NotEmpty(t, w.archive.lockboxes[e.Loss.Archive])
-		require.Equal(t, 1, w.archive.verified[e.Loss.Archive], "verified when it is made")
+		require.Len(t, w.archive.refs(), 1)
+		files, lockbox := w.archive.files(e.Loss.Archive)
+		require.NotEmpty(t, files)
+		require.NotEmpty(t, lockbox)
+		require.Equal(t, 1, w.archive.counts()[e.Loss.Archive], "verified when it is made")
 		require.Equal(t, nextDrop, e.Loss.Next)
 		archived := e.At
 		require.True(t, e.Loss.ArchivedAt.Equal(archived))
@@ -314,8 +333,8 @@ func TestKeyLoss(t *testing.T) {
 		require.NotEmpty(t, e.Loss.Archive)
 		require.NoError(t, e.Err)
 		require.Equal(t, []string{"clinic.visits"}, w.names())
-		require.Len(t, w.archive.kept, 1, "the archive stays")
-		require.Equal(t, 2, w.archive.verified[e.Loss.Archive], "and again before the drop")
+		require.Len(t, w.archive.refs(), 1, "the archive stays")
+		require.Equal(t, 2, w.archive.counts()[e.Loss.Archive], "and again before the drop")
 		require.Equal(t, lossTable, w.s.Dropped()[0].Name)
 		w.pass(2 * day)
 		require.Len(t, w.told(), 5)
@@ -486,9 +505,9 @@ func TestKeyLossStands(t *testing.T) {
 		require.Greater(t, left, 4*day-time.Hour)
 		w.own.fail(keyring.ErrKeyDenied)
 		w.pass(3*day + 20*time.Hour)
-		require.Empty(t, w.archive.kept)
+		require.Empty(t, w.archive.refs())
 		w.pass(8 * time.Hour)
-		require.Len(t, w.archive.kept, 1)
+		require.Len(t, w.archive.refs(), 1)
 		w.pass(34*day + 20*time.Hour)
 		w.own.fail(keyring.ErrKeyUnreachable)
 		w.pass(30 * day)
@@ -647,9 +666,9 @@ func TestKeepTable(t *testing.T) {
 		require.Nil(t, w.loss().DropAt)
 		require.NoError(t, w.s.KeepTable(ctx, lossTable, false))
 		w.pass(22 * time.Hour)
-		require.Empty(t, w.archive.kept, "a day, and announced again")
+		require.Empty(t, w.archive.refs(), "a day, and announced again")
 		w.pass(4 * time.Hour)
-		require.Len(t, w.archive.kept, 1)
+		require.Len(t, w.archive.refs(), 1)
 		w.pass(34*day + 12*time.Hour)
 		require.NoError(t, w.s.KeepTable(ctx, lossTable, true))
 		w.pass(30 * day)
@@ -689,9 +708,9 @@ func TestKeyLossClosed(t *testing.T) {
 		require.Greater(t, w.table().loss().left, 7*day-7*time.Hour)
 		require.True(t, w.loss().ArchiveAt.After(time.Now().Add(6*day)))
 		w.pass(6*day + 10*time.Hour)
-		require.Empty(t, w.archive.kept)
+		require.Empty(t, w.archive.refs())
 		w.pass(14 * time.Hour)
-		require.Len(t, w.archive.kept, 1)
+		require.Len(t, w.archive.refs(), 1)
 		// Opened a few times a day for a short while, it goes on slowly.
 		left := w.table().loss().left
 		for range 8 {
@@ -799,7 +818,7 @@ func TestKeyLossClock(t *testing.T) {
 		w.open()
 		require.Equal(t, left, w.table().loss().left)
 		w.pass(9 * day)
-		require.Len(t, w.archive.kept, 1)
+		require.Len(t, w.archive.refs(), 1)
 	})
 }
 
@@ -849,7 +868,7 @@ func TestKeyLossCrashed(t *testing.T) {
 		w.open()
 		w.pass(60 * day)
 		require.ErrorContains(t, w.last(KeyLossFailed).Err, "closed cleanly")
-		require.Empty(t, w.archive.kept)
+		require.Empty(t, w.archive.refs())
 		w.own.fail(nil)
 		w.requireRows()
 		requireVerified(t, w.s)
