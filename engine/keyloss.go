@@ -51,7 +51,8 @@ var ErrKeyNotLost = errors.New("the table's key is not lost")
 // wait for a point-in-time archive go too, since the archive has the table as it was last.
 // The archive stays where it is: the policy never removes one. Its owner prunes it when
 // nobody will bring the key back; until then it can be restored with the key (the drop's
-// event and its audit record name it).
+// event and its audit record name it). Where the key's service has grants, the one for a
+// table's last archive ends 42 days after the drop (DropReport.ArchiveGrantsUntil).
 type KeyLossPolicy struct {
 	// Grace is how long the key is lost before the table is archived; 0 is
 	// DefaultKeyLossGrace, 7 days. At least two days, at most ten years.
