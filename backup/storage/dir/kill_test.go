@@ -1,11 +1,12 @@
 package dir
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -74,17 +75,26 @@ func TestKill(t *testing.T) {
 	}
 	s := open(t, t.TempDir())
 	var told []string
-	for range rounds {
+	for round := range rounds {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "COFRE_TEST_DIR="+s.Location())
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, os.Stderr
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
-		time.Sleep(20*time.Millisecond + time.Duration(rand.IntN(80))*time.Millisecond)
+		r := bufio.NewReader(out)
+		var said strings.Builder
+		if round%2 == 0 { // else it may be killed before it has put anything
+			line, err := r.ReadString('\n')
+			require.NoError(t, err)
+			said.WriteString(line)
+		}
+		time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 		require.NoError(t, cmd.Process.Kill())
+		_, err = io.Copy(&said, r)
+		require.NoError(t, err)
 		require.Error(t, cmd.Wait())
-		lines := strings.SplitAfter(out.String(), "\n")
-		for _, line := range lines {
+		for line := range strings.Lines(said.String()) {
 			if name, ok := strings.CutSuffix(line, "\n"); ok {
 				require.NoError(t, storage.CheckName(name), "the process says %q", name)
 				told = append(told, name)

@@ -39,17 +39,21 @@ func (s *Storage) fail(ctx context.Context, op, name string, err error) error {
 	if err == nil || errors.As(err, &done) {
 		return err
 	}
-	if ended := storage.Ended(ctx); ended != nil && classOf(err) != storage.ErrSource {
-		err = ended // what the client says of it is the same in more words
-	}
 	class := classOf(err)
+	if ended := storage.Ended(ctx); ended != nil && class != storage.ErrSource {
+		// What the client says of it is the same in more words.
+		err, class = ended, nil
+		if errors.Is(ended, storage.ErrClosed) {
+			class = storage.ErrClosed
+		}
+	}
 	if err == class {
 		err = nil
 	}
 	return &storage.Error{Op: op, Location: s.location, Name: name, Class: class, Err: err}
 }
 
-// classOf is the class of an error, nil where a context has ended.
+// classOf is the class of an error while no context has ended.
 func classOf(err error) error {
 	var (
 		source *sourceError
@@ -66,9 +70,6 @@ func classOf(err error) error {
 		if errors.Is(err, class) {
 			return class
 		}
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return nil
 	}
 	if errors.As(err, &creds) {
 		return storage.ErrDenied

@@ -176,6 +176,19 @@ func TestNoServer(t *testing.T) {
 	require.ErrorIs(t, err, storage.ErrUnreachable)
 }
 
+// TestDialTimeout: a server whose host does not answer at all. The system's
+// error of such a dial is that of a context as well.
+func TestDialTimeout(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	s := open(t, s3.Options{Endpoint: "http://" + l.Addr().String(), Bucket: s3test.FakeBucket, Attempts: 3, MaxBackoff: time.Millisecond, Stall: time.Nanosecond})
+	_, err = s.Stat(t.Context(), "a")
+	require.ErrorIs(t, err, storage.ErrUnreachable)
+	require.ErrorContains(t, err, "attempts, 3")
+}
+
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	good := s3.Options{Bucket: "some-bucket", Region: "x"}

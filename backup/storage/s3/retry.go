@@ -58,8 +58,9 @@ func retryable(err error) bool {
 	)
 	switch {
 	case errors.As(err, &source), errors.As(err, &creds), errors.As(err, &damaged),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &cancel) && cancel.CanceledError():
+		// A context that has ended is the last of these. Its own errors do not
+		// tell: a dial that takes too long is context.DeadlineExceeded as well.
 		return false
 	case errors.As(err, &skew) && skew.RetryableError():
 		return true // a clock that is off, which the client now corrects
