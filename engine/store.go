@@ -153,6 +153,9 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 	}
 	if opts.Mode != ReadOnly {
 		s.janitor.Go(func() { s.keepSchedules(s.life) })
+		err := s.firstGrants(ctx)
+		s.janitor.Go(func() { s.keepGrants(s.life, err) })
+		s.janitor.Go(func() { s.keepAudit(s.life) })
 		for _, b := range opts.Background {
 			s.janitor.Go(func() {
 				if err := b.Run(s.life, s); err != nil && s.life.Err() == nil {
@@ -160,9 +163,6 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 				}
 			})
 		}
-		err := s.firstGrants(ctx)
-		s.janitor.Go(func() { s.keepGrants(s.life, err) })
-		s.janitor.Go(func() { s.keepAudit(s.life) })
 	}
 	if s.loss != nil {
 		s.janitor.Go(func() { s.loss.run(s.life) })
