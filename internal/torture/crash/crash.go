@@ -317,7 +317,7 @@ func begin(e *work.Engine, table string, do func(line string, args ...any) error
 	if err := do("create %s", table); err != nil {
 		return err
 	}
-	const files = 6
+	const files = 12
 	flushed := func(from int) error {
 		for n := range files {
 			if err := do("put %s \"k%03d\" %dx400 no", table, from+n, from+n); err != nil {
