@@ -554,3 +554,40 @@ func TestGiveWay(t *testing.T) {
 	require.True(t, writing())
 	require.False(t, writing())
 }
+
+// TestKeyLossArchive keeps a table whose key is lost as a pinned backup, and finds damage
+// in it later.
+func TestKeyLossArchive(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	w.repo.opts.Now = time.Now
+	tab := w.table("clinic.patients")
+	put(t, tab, 0, 200)
+	want := rows(t, tab)
+	require.NoError(t, tab.Lock(ctx))
+	require.NoError(t, w.service.Disable(ctx, "default"))
+	h, err := tab.Hold(ctx)
+	require.NoError(t, err)
+	require.False(t, h.Sealed)
+	a := w.repo.KeyLossArchive()
+	ref, err := a.Archive(ctx, h)
+	require.NoError(t, err)
+	require.NoError(t, h.Close())
+	require.NoError(t, a.Verify(ctx, ref))
+	require.ErrorIs(t, a.Verify(ctx, "nonsense"), ErrNotFound)
+	b, err := w.repo.Find(ctx, Latest)
+	require.NoError(t, err)
+	require.True(t, b.Pinned)
+
+	require.NoError(t, w.service.Enable(ctx, "default"))
+	s := w.newStore()
+	_, err = w.repo.Restore(ctx, s, RestoreOptions{Roots: []keyring.RootKey{w.root}, Unsealed: true})
+	require.NoError(t, err)
+	r, err := s.Table("clinic.patients")
+	require.NoError(t, err)
+	require.Equal(t, want, rows(t, r))
+
+	flip(t, w.path(w.objects(dataPrefix)[0]), 300)
+	require.ErrorIs(t, a.Verify(ctx, ref), ErrCorruption)
+}
