@@ -217,3 +217,45 @@ func TestVerifyKeyring(t *testing.T) {
 		require.NoError(t, s.fs.Remove(s.path(keyringDir, name)))
 	}
 }
+
+// silentRoot is a root key whose service does not answer until its context ends.
+type silentRoot struct {
+	*memRoot
+	asked chan struct{}
+}
+
+func (r *silentRoot) Wrap(ctx context.Context, _ *keyring.Secret, _ keyring.Context) ([]byte, error) {
+	close(r.asked)
+	<-ctx.Done()
+	return nil, keyring.ErrKeyUnreachable
+}
+
+// TestCreateBesideHang makes tables, and snapshots, while a key service does not answer
+// to the creation of another; its name is taken meanwhile, and Close does not wait.
+func TestCreateBesideHang(t *testing.T) {
+	t.Parallel()
+	root := newMemRoot("one")
+	slow := &silentRoot{memRoot: newMemRoot("slow"), asked: make(chan struct{})}
+	opts := crashOptions(root, vfs.NewCrashableMem())
+	opts.Roots = []keyring.RootKey{slow}
+	s, err := Open(t.Context(), crashDir, opts)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.CreateTable(context.Background(), "clinic.slow", TableOptions{RootKey: slow})
+		done <- err
+	}()
+	<-slow.asked
+	require.NoError(t, within("the others", func() error {
+		tab, err := s.CreateTable(t.Context(), "clinic.patients", TableOptions{})
+		if err != nil {
+			return err
+		}
+		_, err = tab.Snapshot(t.Context(), "now")
+		return err
+	}))
+	_, err = s.CreateTable(t.Context(), "clinic.slow", TableOptions{})
+	require.ErrorIs(t, err, ErrTableExists)
+	require.NoError(t, within("close", s.Close))
+	require.ErrorIs(t, <-done, ErrKeyInaccessible)
+}

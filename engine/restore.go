@@ -181,70 +181,17 @@ func (r *restore) useWraps(old *metadata) error {
 
 // make makes the table of what was checked.
 func (r *restore) make(ctx context.Context, root keyring.RootKey) (*Table, error) {
-	s := r.store
-	t, keys, err := s.beginRestore(ctx, r.name, root, r.meta)
+	t, err := r.store.makeTable(ctx, audit.EventRestoreTable, root, r.meta, func(ctx context.Context, t *Table, keys *keyring.TableKeys) error {
+		defer keys.Wipe()
+		return r.fill(ctx, t, keys)
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer s.restores.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
-	made := audit.Request{Table: t.id, Version: keys.Version(), Roots: keys.RootURIs()}
-	if err = s.makeGrants(ctx, t.id, made.Roots); err != nil {
-		err = keyError(err)
-	} else {
-		err = r.fill(ctx, t, keys)
-	}
-	keys.Wipe()
-	s.ringMu.Lock()
-	defer s.ringMu.Unlock()
-	defer delete(s.restoring, t.id)
-	if err == nil {
-		err = s.ring.FinishCreate(ctx, t.id)
-		if errors.Is(err, keyring.ErrPoisoned) {
-			s.unsure[t.id] = err
-			s.note(audit.EventRestoreTable, made, err)
-			return nil, err
-		}
-	}
-	s.note(audit.EventRestoreTable, made, err)
-	if err != nil {
-		err = errors.Join(err, t.abandon(context.WithoutCancel(ctx)))
-		s.dropGrants(ctx, t.id, made.Roots, keepNone)
-		return nil, err
-	}
-	s.mu.Lock()
-	s.tables[t.name] = t
-	s.mu.Unlock()
 	if err := r.src.Stage.Discard(); err != nil {
-		s.log.Warn("the stage of a restore cannot be removed", "dir", s.rel(r.src.Stage.dir), "error", err)
+		r.store.log.Warn("the stage of a restore cannot be removed", "dir", r.store.rel(r.src.Stage.dir), "error", err)
 	}
 	return t, nil
-}
-
-// beginRestore makes the table's entry. If we crash from here on, the next open finds
-// the table in the state "creating" and removes it.
-func (s *Store) beginRestore(ctx context.Context, name string, root keyring.RootKey, m *metadata) (*Table, *keyring.TableKeys, error) {
-	s.ringMu.Lock()
-	defer s.ringMu.Unlock()
-	if err := s.free(ctx, name); err != nil {
-		return nil, nil, err
-	}
-	keys, err := s.ring.CreateTable(ctx, name, root, m.encode())
-	if err != nil {
-		s.note(audit.EventRestoreTable, audit.Request{Roots: []string{root.URI()}}, err)
-		return nil, nil, keyError(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		keys.Wipe()
-		return nil, nil, ErrClosed // the next open removes it
-	}
-	s.restores.Add(1)
-	s.restoring[keys.ID()] = true
-	return s.newTable(name, keys.ID()), keys, nil
 }
 
 // fill makes the table's files, and closes it cleanly.

@@ -56,18 +56,18 @@ type Store struct {
 
 	loss *lossKeeper // nil without a KeyLossPolicy
 
-	life     context.Context // until the store closes
-	endLife  context.CancelFunc
-	keepers  sync.WaitGroup // of the tables' leases
-	restores sync.WaitGroup // restores that go on; added to with mu held and closed false
+	life    context.Context // until the store closes
+	endLife context.CancelFunc
+	keepers sync.WaitGroup // of the tables' leases
+	makers  sync.WaitGroup // of tables; added to with mu held and closed false
 
 	// ringMu serializes what reads, changes and writes the keyring. It guards
-	// unsure and restoring too.
+	// unsure and making too.
 	ringMu sync.Mutex
 	// unsure are tables whose creation failed so late that it may have happened.
 	unsure map[keyring.ID]error
-	// restoring are tables that are being restored.
-	restoring map[keyring.ID]bool
+	// making are the names of tables that are being made.
+	making map[string]bool
 
 	rotating chan struct{} // of capacity 1; full during a rotation of the store key
 
@@ -91,7 +91,7 @@ func Open(ctx context.Context, dir string, opts Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{dir: dir, opts: opts, log: opts.Logger, stop: make(chan struct{})}
-	s.tables, s.unsure, s.restoring = make(map[string]*Table), make(map[keyring.ID]error), make(map[keyring.ID]bool)
+	s.tables, s.unsure, s.making = make(map[string]*Table), make(map[keyring.ID]error), make(map[string]bool)
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.rotating = make(chan struct{}, 1)
 	if opts.KeyLoss != nil && opts.Mode != ReadOnly {
@@ -459,88 +459,14 @@ func (s *Store) CreateTable(ctx context.Context, name string, opts TableOptions)
 	if err != nil {
 		return nil, err
 	}
-	s.ringMu.Lock()
-	defer s.ringMu.Unlock()
-	if err := s.free(ctx, name); err != nil {
-		return nil, err
-	}
-	m := metadata{name: name, createdAt: time.Now().UTC(), separateFrom: opts.SeparateValuesFrom, noCompression: opts.NoCompression}
-	// Key first: if we crash from here on, the next open finds the table in
-	// the state "creating" and removes it.
-	keys, err := s.ring.CreateTable(ctx, name, root, m.encode())
-	if err != nil {
-		s.note(audit.EventCreateTable, audit.Request{Roots: []string{root.URI()}}, err)
-		return nil, keyError(err)
-	}
-	made := audit.Request{Table: keys.ID(), Version: keys.Version(), Roots: keys.RootURIs()}
-	t := s.newTable(name, keys.ID())
-	if err = s.makeGrants(ctx, t.id, made.Roots); err != nil {
-		err = keyError(err)
-	} else {
-		err = t.create(ctx, keys)
-	}
-	if err != nil {
-		keys.Wipe() // no instance has them that would
-	} else {
-		err = s.ring.FinishCreate(ctx, t.id)
-		if errors.Is(err, keyring.ErrPoisoned) {
-			// The next open of the store may find the table live: it stays.
-			s.unsure[t.id] = err
-			s.note(audit.EventCreateTable, made, err)
-			return nil, errors.Join(err, t.Close())
+	m := &metadata{name: name, createdAt: time.Now().UTC(), separateFrom: opts.SeparateValuesFrom, noCompression: opts.NoCompression}
+	return s.makeTable(ctx, audit.EventCreateTable, root, m, func(_ context.Context, t *Table, keys *keyring.TableKeys) error {
+		err := t.create(ctx, keys) // it takes no time: Close waits for it
+		if err != nil {
+			keys.Wipe() // no instance has them that would
 		}
-	}
-	s.note(audit.EventCreateTable, made, err)
-	if err != nil {
-		err = errors.Join(err, t.abandon(ctx))
-		s.dropGrants(ctx, t.id, made.Roots, keepNone)
-		return nil, err
-	}
-	s.mu.Lock()
-	s.tables[name] = t
-	s.mu.Unlock()
-	return t, nil
-}
-
-// rootForTable is the root key of a new table; nil is the store's.
-func (s *Store) rootForTable(root keyring.RootKey) (keyring.RootKey, error) {
-	if root == nil {
-		root = s.opts.RootKey
-	}
-	if !slices.ContainsFunc(s.opts.roots(), func(r keyring.RootKey) bool { return r.URI() == root.URI() }) {
-		return nil, fmt.Errorf("%w: %s is neither Options.RootKey nor among Options.Roots", keyring.ErrRootNotPinned, root.URI())
-	}
-	return root, nil
-}
-
-// free sees to it that no table has a name; ringMu is held.
-func (s *Store) free(ctx context.Context, name string) error {
-	s.mu.Lock()
-	_, taken := s.tables[name]
-	closed := s.closed
-	s.mu.Unlock()
-	switch {
-	case closed:
-		return ErrClosed
-	case taken:
-		return fmt.Errorf("%w: %s", ErrTableExists, name)
-	}
-	// What an earlier call that failed could not remove is in the way.
-	for _, r := range s.ring.Tables() {
-		if r.Name != name || r.State != keyring.TableCreating {
-			continue
-		}
-		if s.restoring[r.ID] {
-			return fmt.Errorf("%w: %s is being restored", ErrTableExists, name)
-		}
-		if err := s.unsure[r.ID]; err != nil {
-			return fmt.Errorf("only the next open of the store tells whether %s was created: %w", name, err)
-		}
-		if err := s.forget(ctx, r.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+		return err
+	})
 }
 
 // DropOptions configure DropTable.
@@ -672,7 +598,7 @@ func (s *Store) close() error {
 	close(s.stop)
 	s.endLife()
 	s.janitor.Wait()
-	s.restores.Wait()
+	s.makers.Wait()
 	ctx := context.Background()
 	s.ringMu.Lock() // waits for a CreateTable that has begun
 	defer s.ringMu.Unlock()
