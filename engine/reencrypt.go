@@ -140,7 +140,11 @@ func (j *reencryption) begin(ctx context.Context) error {
 		}
 		// A header says so, which nobody has checked yet.
 		if u.Kind.Random() {
-			if err := i.fs.Sealed(t.dir, u.Name); err != nil {
+			err := i.fs.Sealed(t.dir, u.Name)
+			if errors.Is(err, sealfs.ErrGone) {
+				return ctx.Err()
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -82,6 +82,10 @@ func (s *Store) keepSchedules(ctx context.Context) {
 	}
 }
 
+// unreadPause is how long a key service is left alone that has refused the key of a table
+// which nobody uses, and whose schedule is not known for that.
+const unreadPause = 30 * time.Minute
+
 // keepSchedule does what the table's schedule asks for now, beside those of other
 // tables. A table that is locked has to wait for its key.
 func (t *Table) keepSchedule(ctx context.Context) {
@@ -90,6 +94,9 @@ func (t *Table) keepSchedule(ctx context.Context) {
 	}
 	t.store.janitor.Go(func() {
 		defer t.scheduling.Store(false)
+		if t.schedule.Load() == nil && !t.unread.IsZero() && t.store.opts.now().Sub(t.unread) < unreadPause {
+			return // its key service has refused a while ago
+		}
 		t.tryScheduled(ctx)
 	})
 }
@@ -114,6 +121,7 @@ func (t *Table) doScheduled(ctx context.Context) error {
 	if plan == nil {
 		m, err := t.metadata(ctx) // once, for a table that nobody has opened
 		if err != nil {
+			t.unread = t.store.opts.now()
 			return err
 		}
 		plan = &m.schedule

@@ -52,6 +52,7 @@ type Table struct {
 	making     atomic.Pointer[keyring.ID] // the overlay that is being made
 	scheduling atomic.Bool
 	looked     time.Time // when its data's age was last looked at; whoever set scheduling has it
+	unread     time.Time // when its schedule could not be read last; whoever set scheduling has it
 	holds      sync.Map  // directories of those that are held, to their *Held
 	// overdue is why what the schedule asks for could not be done; nil if it was.
 	overdue atomic.Pointer[string]

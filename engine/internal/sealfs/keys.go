@@ -168,15 +168,27 @@ func (fs *FS) tableHeader(d *dir, name string, fn fileName) (*keyring.Header, er
 	return h, nil
 }
 
-// Sealed checks that a table's header is what its writer wrote.
+// Sealed checks that a table's header is what its writer wrote. It fails with ErrGone
+// where Pebble removed the table meanwhile.
 func (fs *FS) Sealed(path, base string) error {
 	name := fs.PathJoin(path, base)
 	d, fn := fs.split(name)
 	f, err := fs.openTable(d, name, fn)
 	if err != nil {
-		return err
+		return d.gone(fn, err)
 	}
 	return f.Close()
+}
+
+// gone is what err means of a table that was in the file map: ErrGone, where it is there
+// no more and err says no more than that.
+func (d *dir) gone(fn fileName, err error) error {
+	d.placing.Lock() // waits for a removal that has begun
+	defer d.placing.Unlock()
+	if _, still := d.lookup(fn); !still && (errors.Is(err, os.ErrNotExist) || errors.Is(err, corrupt.ErrMissing) || errors.Is(err, corrupt.ErrForeign)) {
+		return ErrGone
+	}
+	return err
 }
 
 // readThrough reads a log for the keys that its frames name. A log that no
@@ -290,12 +302,7 @@ func (fs *FS) Reseal(path, base string, pace func(bytes int) error) error {
 	if rerr := fs.cfg.Base.Remove(hidden); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
 		err = errors.Join(err, rerr)
 	}
-	d.placing.Lock() // waits for a removal that has begun
-	defer d.placing.Unlock()
-	if _, still := d.lookup(fn); !still && (errors.Is(err, os.ErrNotExist) || errors.Is(err, corrupt.ErrMissing) || errors.Is(err, corrupt.ErrForeign)) {
-		return ErrGone
-	}
-	return err
+	return d.gone(fn, err)
 }
 
 // sealAgain copies a table into a new file, durably.

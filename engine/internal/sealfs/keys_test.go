@@ -33,4 +33,7 @@ func TestResealRemoved(t *testing.T) {
 	writeFile(t, fs, name, []byte("a table"))
 	hook.behind = func() { require.NoError(t, fs.Remove(name)) }
 	require.ErrorIs(t, fs.Reseal("t", "000007.sst", nil), ErrGone)
+	writeFile(t, fs, name, []byte("a table"))
+	hook.behind = func() { require.NoError(t, fs.Remove(name)) }
+	require.ErrorIs(t, fs.Sealed("t", "000007.sst"), ErrGone)
 }
