@@ -175,14 +175,14 @@ func (fs *FS) Sealed(path, base string) error {
 	d, fn := fs.split(name)
 	f, err := fs.openTable(d, name, fn)
 	if err != nil {
-		return d.gone(fn, err)
+		return d.orGone(fn, err)
 	}
 	return f.Close()
 }
 
-// gone is what err means of a table that was in the file map: ErrGone, where it is there
+// orGone is what err means of a table that was in the file map: ErrGone, where it is there
 // no more and err says no more than that.
-func (d *dir) gone(fn fileName, err error) error {
+func (d *dir) orGone(fn fileName, err error) error {
 	d.placing.Lock() // waits for a removal that has begun
 	defer d.placing.Unlock()
 	if _, still := d.lookup(fn); !still && (errors.Is(err, os.ErrNotExist) || errors.Is(err, corrupt.ErrMissing) || errors.Is(err, corrupt.ErrForeign)) {
@@ -302,7 +302,7 @@ func (fs *FS) Reseal(path, base string, pace func(bytes int) error) error {
 	if rerr := fs.cfg.Base.Remove(hidden); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
 		err = errors.Join(err, rerr)
 	}
-	return d.gone(fn, err)
+	return d.orGone(fn, err)
 }
 
 // sealAgain copies a table into a new file, durably.
