@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -16,6 +17,11 @@ import (
 
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
+)
+
+var (
+	load    = flag.Duration("load", 2*time.Second, "how long TestPointInTime writes")
+	moments = flag.Int("moments", 12, "to how many moments it restores")
 )
 
 // An oracle knows what one writer has done below a prefix of his, and when.
@@ -181,10 +187,12 @@ func TestPointInTime(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			work(300 * time.Millisecond)
+			work(*load / 6)
 		}()
-		time.Sleep(100 * time.Millisecond)
-		ship()
+		for range 3 {
+			time.Sleep(*load / 24)
+			ship()
+		}
 		switch round {
 		case 0:
 			require.NoError(t, tab.Flush())
@@ -213,7 +221,7 @@ func TestPointInTime(t *testing.T) {
 	roots := []keyring.RootKey{w.root, w.key("k2")}
 	_, err = w.repo.Rewrap(ctx, s, RewrapOptions{})
 	require.NoError(t, err)
-	for n := range 12 {
+	for n := range *moments {
 		at := begin.Add(time.Duration(rng.Int64N(int64(end.Sub(begin)))))
 		as := fmt.Sprintf("restored.n%d", n)
 		rep, err := w.repo.Restore(ctx, s, RestoreOptions{At: at, Roots: roots, As: map[string]string{"clinic.patients": as}})
