@@ -47,12 +47,15 @@ type ArchiveStatus struct {
 }
 
 // An Archiver sends the logs of a store's tables to a repository, so that a restore can
-// go to any moment since the end of a backup. It is an engine.Background. One at a time
-// archives a table.
+// go to any moment since the end of a backup. It is an engine.Background, and is for one
+// goroutine. A table that is archived stays open.
 type Archiver struct {
 	r     *Repository
 	o     ArchiveOptions
 	lines map[keyring.ID]*line // by table
+	// off are tables that keep no logs, as far as is known: to ask of one that is not open
+	// would open it, or take a call to its key service.
+	off map[keyring.ID]bool
 }
 
 // A line is one life of a table, as far as it is archived.
@@ -70,7 +73,7 @@ func (r *Repository) Archiver(o ArchiveOptions) *Archiver {
 	if o.Every <= 0 {
 		o.Every = DefaultArchiveEvery
 	}
-	return &Archiver{r: r, o: o, lines: make(map[keyring.ID]*line)}
+	return &Archiver{r: r, o: o, lines: make(map[keyring.ID]*line), off: make(map[keyring.ID]bool)}
 }
 
 var _ engine.Background = (*Archiver)(nil)
@@ -101,32 +104,22 @@ func (a *Archiver) Run(ctx context.Context, s *engine.Store) error {
 
 // Ship sends all that is durable now, once. The error joins those of the tables.
 func (a *Archiver) Ship(ctx context.Context, s *engine.Store) ([]ArchiveStatus, error) {
-	names := a.o.Tables
-	if names == nil {
-		for _, t := range s.Tables() {
-			names = append(names, t.Name)
-		}
-	}
 	var list []ArchiveStatus
 	var errs []error
-	for _, n := range names {
-		t, err := s.Table(n)
-		if err == nil {
-			var on bool
-			if on, err = t.Archiving(ctx); err == nil && !on {
-				if a.o.Tables != nil {
-					err = fmt.Errorf("%w: %s", engine.ErrNotArchiving, n)
-				} else {
-					continue
-				}
-			}
+	for _, info := range s.Tables() {
+		if a.o.Tables != nil && !slices.Contains(a.o.Tables, info.Name) || a.o.Tables == nil && a.off[info.ID] && !info.Open {
+			continue
 		}
-		st := ArchiveStatus{Table: n}
+		st := ArchiveStatus{Table: info.Name}
+		t, err := s.Table(info.Name)
 		if err == nil {
 			err = a.table(ctx, t, &st)
 		}
+		if a.off[info.ID] = errors.Is(err, engine.ErrNotArchiving); a.off[info.ID] && a.o.Tables == nil {
+			continue
+		}
 		if err != nil {
-			err = fmt.Errorf("archive %s: %w", n, err)
+			err = fmt.Errorf("archive %s: %w", info.Name, err)
 			st.Err, st.Message = err, err.Error()
 			errs = append(errs, err)
 		}
@@ -138,6 +131,11 @@ func (a *Archiver) Ship(ctx context.Context, s *engine.Store) ([]ArchiveStatus, 
 			break
 		}
 	}
+	for _, n := range a.o.Tables {
+		if _, err := s.Table(n); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	return list, errors.Join(errs...)
 }
 
@@ -146,6 +144,8 @@ func (a *Archiver) table(ctx context.Context, t *engine.Table, st *ArchiveStatus
 	l := a.lines[t.ID()]
 	if l != nil {
 		st.UpTo, st.Dropped = l.upTo, l.dropped
+	} else if _, err := t.ArchiveSegments(ctx); err != nil {
+		return err // before a table is made to sync that is not archived
 	}
 	began := time.Now().UTC() // what was acknowledged before is durable behind SyncLog
 	if err := t.SyncLog(ctx); err != nil {

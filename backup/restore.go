@@ -180,7 +180,7 @@ func (r *Repository) plan(ctx context.Context, s *engine.Store, o *RestoreOption
 
 // base finds the backup to begin with.
 func (r *Repository) base(ctx context.Context, o *RestoreOptions) (*Backup, error) {
-	if o.Backup != "" || o.At.IsZero() {
+	if o.Backup != "" || o.At.IsZero() && !o.ToEnd {
 		return r.Find(ctx, o.Backup)
 	}
 	list, err := r.Backups(ctx)
@@ -188,9 +188,13 @@ func (r *Repository) base(ctx context.Context, o *RestoreOptions) (*Backup, erro
 		return nil, err
 	}
 	for _, b := range slices.Backward(list) {
-		if !slices.ContainsFunc(b.Tables, func(t BackupTable) bool { return t.Until.After(o.At) }) {
+		// Nothing attests of an unsealed table which logs follow.
+		if !slices.ContainsFunc(b.Tables, func(t BackupTable) bool { return !t.Sealed || !o.ToEnd && t.Until.After(o.At) }) {
 			return b, nil
 		}
+	}
+	if o.ToEnd {
+		return nil, fmt.Errorf("%w: %s has none that is sealed", ErrNotFound, r.st.Location())
 	}
 	e := &RangeError{Table: "the store", At: o.At}
 	for _, b := range list {
