@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,7 +24,7 @@ import (
 // speed.
 type CreateOptions struct {
 	Tables []string // by name; nil is all
-	Label  string   // at most 256 bytes, in the clear
+	Label  string   // at most 256 bytes of UTF-8, in the clear
 	// OtherStore lets a repository that has backups of another store have this one's too.
 	OtherStore bool
 	// Concurrency is how many files are sent at once; 0 is 4.
@@ -73,6 +74,9 @@ func (r *Repository) Create(ctx context.Context, s *engine.Store, o CreateOption
 	}
 	if len(o.Label) > maxLabel {
 		return nil, fmt.Errorf("backup: a label of %d bytes, the limit is %d", len(o.Label), maxLabel)
+	}
+	if !utf8.ValidString(o.Label) {
+		return nil, errors.New("backup: a label that is not UTF-8") // a manifest would not be read as it is written
 	}
 	tables, err := chosen(s, o.Tables)
 	if err != nil {

@@ -23,30 +23,42 @@ import (
 // newestLog is the number of the newest log in a backup; 0 if it has none.
 func (x *index) newestLog() (n uint64) {
 	for i := range x.files {
-		if s, ok := strings.CutSuffix(x.files[i].name, ".log"); ok {
-			if v, err := strconv.ParseUint(s, 10, 64); err == nil {
-				n = max(n, v)
-			}
-		}
+		n = max(n, logNumber(x.files[i].name))
+	}
+	return n
+}
+
+// logNumber is the number of a log; 0 of another file.
+func logNumber(name string) uint64 {
+	s, ok := strings.CutSuffix(name, ".log")
+	if !ok {
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0
 	}
 	return n
 }
 
 // An archivedLog is the log of a table from a backup on, as far as it is to be applied.
 type archivedLog struct {
-	r        *Repository
-	store    keyring.ID
-	table    keyring.ID
-	keys     *keyring.TableKeys
-	at       time.Time // zero is the end
-	segments []archivedSegment
-	reached  time.Time // what was sealed up to here is applied, when batches has ended
+	r           *Repository
+	store       keyring.ID
+	table       keyring.ID
+	incarnation keyring.ID
+	keys        *keyring.TableKeys
+	at          time.Time // zero is the end
+	segments    []archivedSegment
+	base        uint64    // sequence number behind what the backup has of the first segment
+	reached     time.Time // what was sealed up to here is applied, when batches has ended
 }
 
 type archivedSegment struct {
 	number uint64
 	file   keyring.ID
 	parts  []part
+	hole   bool // more of it is there, and what comes between is missing
 }
 
 // openArchive finds the log that leads from a backup to a time; zero is as far as it
@@ -64,7 +76,7 @@ func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time) 
 	if err != nil {
 		return nil, err
 	}
-	l := &archivedLog{r: r, store: t.index.store, table: t.index.table, keys: t.keys, at: at, reached: t.entry.Until}
+	l := &archivedLog{r: r, store: t.index.store, table: t.index.table, incarnation: t.index.incarnation, keys: t.keys, at: at, reached: t.entry.Until}
 	first := t.index.newestLog()
 	end := t.entry.Until // of what can be reached
 	for _, s := range segmentsOf(parts) {
@@ -72,9 +84,16 @@ func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time) 
 			continue
 		}
 		if len(l.segments) == 0 && s.number != first {
-			break // what comes between the backup and the archive is missing
+			if at.IsZero() {
+				return nil, corrupt.New(corrupt.ErrMissing, lineName(t.index.table, t.index.incarnation)+segmentNumber(first), -1,
+					"the backup ends in this segment, and the archive begins behind it: what comes between is missing")
+			}
+			break
 		}
 		l.segments = append(l.segments, s)
+		if len(s.parts) == 0 {
+			continue
+		}
 		if last := s.parts[len(s.parts)-1].last; last.After(end) {
 			end = last
 		}
@@ -92,7 +111,8 @@ func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time) 
 }
 
 // segmentsOf puts the parts of segments together: each from its beginning to the last
-// part up to which none is missing and that ends with a frame.
+// part up to which none is missing and that ends with a frame. A segment of which the
+// first is missing has none.
 func segmentsOf(parts []part) (list []archivedSegment) {
 	slices.SortStableFunc(parts, func(a, b part) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), compareIDs(a.file, b.file), cmp.Compare(a.from, b.from), -cmp.Compare(a.to, b.to))
@@ -103,15 +123,16 @@ func segmentsOf(parts []part) (list []archivedSegment) {
 		for len(parts) > 0 && parts[0].number == s.number && parts[0].file == s.file {
 			p := parts[0]
 			parts = parts[1:]
-			if p.from != at {
-				continue // beside another that is longer, or behind a hole
+			if p.from != at { // beside another that is longer, or behind a hole
+				s.hole = s.hole || p.from > at
+				continue
 			}
 			s.parts, at = append(s.parts, p), p.to
 			if p.frames > 0 {
 				whole = len(s.parts)
 			}
 		}
-		if s.parts = s.parts[:whole]; whole > 0 {
+		if s.parts = s.parts[:whole]; whole > 0 || s.hole {
 			list = append(list, s)
 		}
 	}
@@ -141,6 +162,37 @@ func (r *Repository) readPart(ctx context.Context, p part) (stretch []byte, keys
 	return b[n:], h.keys, nil
 }
 
+// follow finds where the backup ends, by the newest of its own logs: what it has already is
+// not applied again. The archive may end before the backup does, and so may a time in a
+// log whose clock was set back; then nothing would follow that undoes what was undone.
+func (l *archivedLog) follow(stage *engine.Stage, x *index) (err error) {
+	n := x.newestLog()
+	at := slices.IndexFunc(x.files, func(f indexFile) bool { return logNumber(f.name) == n })
+	if n == 0 || at < 0 {
+		return nil
+	}
+	own := &x.files[at]
+	f, err := stage.Open(own.name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	a, err := engine.OpenArchived(f, own.size, engine.ArchivedOptions{
+		Keys: segmentKeys{l.keys, own.keys}, StoreID: l.store, TableID: l.table, Number: n, FileID: own.id, Path: own.name,
+	})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	for b, err := range a.Batches() {
+		if err != nil {
+			return err
+		}
+		l.base = max(l.base, b.SeqNum+uint64(b.Count))
+	}
+	return nil
+}
+
 // batches reads the log. Memory is bounded by a part and the largest batch; a segment lies
 // in a temporary file meanwhile, as ciphertext.
 func (l *archivedLog) batches(ctx context.Context) iter.Seq2[engine.ArchivedBatch, error] {
@@ -151,6 +203,9 @@ func (l *archivedLog) batches(ctx context.Context) iter.Seq2[engine.ArchivedBatc
 			more, err := l.segment(ctx, s, i > 0, &before, func(b engine.ArchivedBatch) bool {
 				if b.Time.After(latest) {
 					latest = b.Time
+				}
+				if i == 0 && b.SeqNum+uint64(b.Count) <= l.base {
+					return true // the backup has it
 				}
 				if !l.at.IsZero() && latest.After(l.at) {
 					return false
@@ -173,6 +228,13 @@ func (l *archivedLog) batches(ctx context.Context) iter.Seq2[engine.ArchivedBatc
 
 // segment reads one segment; more tells that visit wanted all of it.
 func (l *archivedLog) segment(ctx context.Context, s archivedSegment, follows bool, before *wal.Segment, visit func(engine.ArchivedBatch) bool) (more bool, err error) {
+	path := lineName(l.table, l.incarnation) + segmentNumber(s.number)
+	missing := func() error {
+		return corrupt.New(corrupt.ErrMissing, path, -1, "a part of the segment is missing, and others behind it are there")
+	}
+	if len(s.parts) == 0 {
+		return false, missing()
+	}
 	f, err := os.CreateTemp("", "cofre-log-")
 	if err != nil {
 		return false, err
@@ -182,7 +244,6 @@ func (l *archivedLog) segment(ctx context.Context, s archivedSegment, follows bo
 	if err != nil {
 		return false, err
 	}
-	path := lineName(l.table, s.parts[0].incarnation) + segmentNumber(s.number)
 	a, err := engine.OpenArchived(f, size, engine.ArchivedOptions{
 		Keys: segmentKeys{l.keys, keys}, StoreID: l.store, TableID: l.table, Number: s.number, FileID: s.file, Path: path,
 	})
@@ -204,6 +265,9 @@ func (l *archivedLog) segment(ctx context.Context, s archivedSegment, follows bo
 		if !visit(b) {
 			return false, nil
 		}
+	}
+	if s.hole {
+		return false, missing()
 	}
 	*before = a.Segment()
 	return true, nil

@@ -320,6 +320,9 @@ func (p *plan) restore(ctx context.Context, m *meter, t *planned) error {
 		return err
 	}
 	if t.log != nil {
+		if err := t.log.follow(stage, t.index); err != nil {
+			return err
+		}
 		src.Log = t.log.batches(ctx)
 	}
 	tab, err := p.store.RestoreTable(ctx, t.done.As, engine.RestoreOptions{RootKey: p.o.RootKey}, src)
