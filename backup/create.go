@@ -173,6 +173,9 @@ func (c *creation) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := c.missing(ctx); err != nil {
+		return err
+	}
 	if err := c.copyFiles(ctx); err != nil {
 		return err
 	}
@@ -225,13 +228,17 @@ func (c *creation) prepare(ctx context.Context, t *tableCopy) error {
 		})
 	}
 	if o := t.held.Overlay; !t.held.Sealed && o != nil {
-		x.files = append(x.files, indexFile{name: overlayName, size: int64(len(o)), id: overlayID(o)})
+		f := indexFile{name: overlayName, size: int64(len(o)), id: keyring.NewID()}
+		if id, version, err := keyring.InspectOverlay(o); err == nil && !id.IsZero() { // else whoever restores it will say so
+			f.id, f.keys = id, []keyring.WrappedDataKey{{File: id, Version: version}}
+		}
+		x.files = append(x.files, f)
 		slices.SortFunc(x.files, func(a, b indexFile) int { return strings.Compare(a.name, b.name) })
 	}
 	t.index, t.sent = x, make([]int64, len(x.files))
 	if !x.sealed {
 		c.warnings = append(c.warnings, fmt.Sprintf("%s is backed up without its key, which is not to be had: what belongs to it is checked when it is restored", t.table.Name()))
-		return nil
+		return t.forget()
 	}
 	if err := c.note(ctx, t); err != nil {
 		return fmt.Errorf("back up %s: %w", t.table.Name(), err)
@@ -249,15 +256,22 @@ func (c *creation) prepare(ctx context.Context, t *tableCopy) error {
 	return nil
 }
 
-// overlayID is the id that an overlay's file has in the clear; see keyring.Overlay.
-func overlayID(b []byte) (id keyring.ID) {
-	if len(b) >= 60 {
-		copy(id[:], b[44:60])
+// forget takes the hints of a table without its key back that cannot be: versions that
+// headers name and the table has not any more. The overlay has those files' keys.
+func (t *tableCopy) forget() error {
+	box, err := t.table.Lockbox()
+	if err != nil {
+		return err
 	}
-	if id.IsZero() {
-		return keyring.NewID() // it is none: whoever restores it will say so
+	info, err := keyring.InspectLockbox(box)
+	if err != nil {
+		return err
 	}
-	return id
+	for i := range t.index.files {
+		f := &t.index.files[i]
+		f.keys = slices.DeleteFunc(f.keys, func(k keyring.WrappedDataKey) bool { return !hasVersion(info, k.Version) })
+	}
+	return nil
 }
 
 // note tells the table what of its key the backup will need, before any of it is
@@ -373,6 +387,37 @@ func (r *Repository) openIndex(ctx context.Context, b *Backup, e *BackupTable, k
 		return nil, corrupt.New(corrupt.ErrAuth, backupsPrefix+b.Name, -1, "is not the manifest of which the index of table %s has the digest", e.Table)
 	}
 	return x, nil
+}
+
+// missing forgets of what the repository should have what it has not, or not whole: somebody
+// may have taken it away since. It lists the objects, and reads none.
+func (c *creation) missing(ctx context.Context) error {
+	want := make(map[string]int64) // sizes of objects that are not seen yet
+	for _, t := range c.copies {
+		for _, f := range t.known {
+			want[f.key().object()] = f.size
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	for o, err := range c.r.st.List(ctx, dataPrefix) {
+		if err != nil {
+			return err
+		}
+		if size, ok := want[o.Name]; ok && size == o.Size {
+			delete(want, o.Name)
+		}
+	}
+	for _, t := range c.copies {
+		for id, f := range t.known {
+			if _, lost := want[f.key().object()]; lost {
+				c.r.opts.Logger.Warn("an object of an earlier backup is missing or cut, and is sent again if the table has it still", "object", f.key().object())
+				delete(t.known, id)
+			}
+		}
+	}
+	return nil
 }
 
 // copyFiles sends what the repository has not.
@@ -539,6 +584,14 @@ func (c *creation) finish(ctx context.Context, t *tableCopy, core digest, e *Bac
 	box, err := t.table.Lockbox()
 	if err != nil {
 		return err
+	}
+	// A version may have been retired between the moment that is held and the note.
+	need := slices.Clone(e.KeyVersions)
+	if t.index.sealed {
+		need = append(need, t.index.version)
+	}
+	if err := checkLockbox("the table's keyring entry", box, t.table.ID(), need); err != nil {
+		return fmt.Errorf("a version of its key was retired meanwhile; back it up again: %w", err)
 	}
 	if _, err := c.r.putLockbox(ctx, t.table.ID(), box); err != nil {
 		return err

@@ -131,11 +131,15 @@ func checkLockbox(name string, box []byte, table keyring.ID, need []uint32) erro
 		return corrupt.New(corrupt.ErrForeign, name, -1, "is of table %s", info.Entry.ID)
 	}
 	for _, v := range need {
-		if !slices.ContainsFunc(info.Entry.Versions, func(e keyring.EntryVersion) bool { return e.Number == v && e.State != "retired" }) {
+		if !hasVersion(info, v) {
 			return fmt.Errorf("%s: %w: the table's key has no version %d there", name, keyring.ErrVersionUnknown, v)
 		}
 	}
 	return nil
+}
+
+func hasVersion(info keyring.LockboxInfo, v uint32) bool {
+	return slices.ContainsFunc(info.Entry.Versions, func(e keyring.EntryVersion) bool { return e.Number == v && e.State != "retired" })
 }
 
 // haveLockbox finds that no lockbox of a table parses and has the versions needed.

@@ -157,19 +157,26 @@ func (r *Repository) plan(ctx context.Context, s *engine.Store, o *RestoreOption
 	for _, n := range o.Tables {
 		missing[n] = true
 	}
+	var closed []error // of tables of which nobody can tell whether they are wanted
 	for i := range b.Tables {
 		t, err := r.planTable(ctx, b, &b.Tables[i], o)
+		if errors.Is(err, ErrNoLockbox) && o.Tables != nil {
+			closed = append(closed, err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if !o.wants(t.done.Name) {
-			t.keys.Wipe()
+		if t == nil {
 			continue
 		}
 		delete(missing, t.done.Name)
 		p.tables = append(p.tables, t)
 	}
 	for n := range missing {
+		if len(closed) > 0 {
+			return nil, fmt.Errorf("backup %s has no table %s that opens: %w", b.Name, clip(n), errors.Join(closed...))
+		}
 		return nil, fmt.Errorf("%w: backup %s has no table %s", ErrNotFound, b.Name, clip(n))
 	}
 	if len(p.tables) == 0 {
@@ -203,6 +210,7 @@ func (r *Repository) base(ctx context.Context, o *RestoreOptions) (*Backup, erro
 	return nil, e
 }
 
+// planTable is nil for a table that is not wanted.
 func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o *RestoreOptions) (_ *planned, err error) {
 	keys, err := r.Keys(ctx, e.Table, e.Needed(), o.Roots)
 	if err != nil {
@@ -214,6 +222,14 @@ func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o
 			keys.Wipe()
 		}
 	}()
+	name, err := engine.TableName(keys)
+	if err != nil {
+		return nil, err
+	}
+	if !o.wants(name) { // what else is wrong with it is no matter
+		keys.Wipe()
+		return nil, nil
+	}
 	if e.Sealed {
 		t.index, err = r.openIndex(ctx, b, e, keys)
 	} else {
@@ -222,11 +238,7 @@ func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o
 	if err != nil {
 		return nil, err
 	}
-	name, err := engine.TableName(keys)
-	if err != nil {
-		return nil, err
-	}
-	if !e.Sealed && !o.Unsealed && o.wants(name) {
+	if !e.Sealed && !o.Unsealed {
 		return nil, fmt.Errorf("%w: %s in backup %s", ErrUnsealed, name, b.Name)
 	}
 	if t.index.sealed && t.index.name != name && name != "" {
@@ -235,7 +247,7 @@ func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o
 	t.done = RestoredTable{
 		Name: name, Source: e.Table, Sealed: e.Sealed, Files: e.Files, Bytes: e.Bytes, At: e.At, KeyVersions: e.Needed(),
 	}
-	if (o.ToEnd || !o.At.IsZero()) && o.wants(name) {
+	if o.ToEnd || !o.At.IsZero() {
 		if t.log, err = r.openArchive(ctx, t, o.At); err != nil {
 			return nil, err
 		}

@@ -166,12 +166,19 @@ func (r *restore) useWraps(old *metadata) error {
 			return err
 		}
 		keys.SetOverlay(o)
-	case !old.overlay.id.IsZero():
-		o, err := keys.OpenOverlay(r.src.Overlay, old.overlay.id)
+	case len(r.src.Overlay) > 0:
+		// Not the one that the metadata names: a lockbox may be newer than the files, and
+		// its metadata name the overlay of a later rotation. Whichever it is, it is the
+		// table's, and a file opens by its own key or not at all.
+		id, _, err := keyring.InspectOverlay(r.src.Overlay)
 		if err != nil {
 			return err
 		}
-		if o.Digest() != old.overlay.digest {
+		o, err := keys.OpenOverlay(r.src.Overlay, id)
+		if err != nil {
+			return err
+		}
+		if id == old.overlay.id && o.Digest() != old.overlay.digest {
 			return corrupt.New(corrupt.ErrRollback, "", -1, "is not the overlay that the table's metadata names")
 		}
 		keys.SetOverlay(o)

@@ -196,6 +196,18 @@ func (t *TableKeys) OpenOverlay(b []byte, id ID) (*Overlay, error) {
 	return o, o.parse(list)
 }
 
+// InspectOverlay reads an overlay's id and the version of the table's key that it wraps
+// under. They are in the clear, and not authentic. The error is a *corrupt.Error of class
+// ErrFormat.
+func InspectOverlay(b []byte) (id ID, version uint32, err error) {
+	if len(b) < overlayHeaderLen || !bytes.HasPrefix(b, []byte(overlayMagic)) {
+		return id, 0, corrupt.New(corrupt.ErrFormat, "", 0, "not an overlay: too short, or the wrong magic")
+	}
+	r := codec.NewReader(b[overlayHeaderLen-20:])
+	r.Fill(id[:])
+	return id, r.U32(), nil
+}
+
 // parseOverlay reads what is in the clear.
 func (t *TableKeys) parseOverlay(b []byte) (o *Overlay, sealed []byte, err error) {
 	bad := func(off int64, format string, args ...any) (*Overlay, []byte, error) {

@@ -362,7 +362,7 @@ func (a *app) verified(rep *backup.VerifyReport) error {
 		fmt.Fprintf(w, "%s\n", plural(len(rep.Faults), "fault"))
 	})
 	if err == nil && len(rep.Faults) > 0 {
-		err = &failure{exitCorruption, fmt.Errorf("the repository has %s", plural(len(rep.Faults), "fault")), `"cofre backup create" sends again what is damaged, if the store has it still`}
+		err = &failure{exitCorruption, fmt.Errorf("the repository has %s", plural(len(rep.Faults), "fault")), `"cofre backup create" sends again what is missing or cut, and what is damaged once its object is removed, if the store has it still`}
 	}
 	return err
 }
