@@ -397,10 +397,9 @@ func (r *Repository) parts(ctx context.Context, prefix string) (list []part, err
 	return list, nil
 }
 
-// unneededLogs visits parts that lie before the newest log of the oldest backup of their
-// line, or whose line has none.
-func (r *Repository) unneededLogs(ctx context.Context, needed map[string]bool, visit func(storage.Info) error) error {
-	oldest := make(map[string]string) // by line
+// oldestLogs are the numbers of the first segments that backups need, by line.
+func oldestLogs(needed map[string]bool) map[string]string {
+	oldest := make(map[string]string)
 	for n := range needed {
 		if !strings.HasPrefix(n, archivePrefix) {
 			continue
@@ -410,6 +409,13 @@ func (r *Repository) unneededLogs(ctx context.Context, needed map[string]bool, v
 			oldest[n[:at]] = n[at:]
 		}
 	}
+	return oldest
+}
+
+// unneededLogs visits parts that lie before the newest log of the oldest backup of their
+// line, or whose line has none.
+func (r *Repository) unneededLogs(ctx context.Context, needed map[string]bool, visit func(storage.Info) error) error {
+	oldest := oldestLogs(needed)
 	for o, err := range r.st.List(ctx, archivePrefix) {
 		if err != nil {
 			return err

@@ -135,7 +135,11 @@ func (c *copying) backup(ctx context.Context, b *Backup) error {
 		return err
 	}
 	for i := range b.Tables {
-		if err := c.lockboxes(ctx, b.Tables[i].Table); err != nil {
+		e := &b.Tables[i]
+		if err := c.lockboxes(ctx, e.Table); err != nil {
+			return err
+		}
+		if err := c.to.haveLockbox(ctx, e.Table, e.Needed()); err != nil {
 			return err
 		}
 		if err := c.put(ctx, indexName(b.Name, b.Tables[i].Table), indexes[i]); err != nil {

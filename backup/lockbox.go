@@ -169,17 +169,18 @@ func (r *Repository) haveLockbox(ctx context.Context, table keyring.ID, need []u
 type RewrapOptions struct {
 	Tables []string // by name; nil is all
 	// RemoveOld removes the lockboxes of before: then the backups open with the root keys
-	// of now alone, in this repository. It is refused where a backup needs a version of
-	// the table's key that the new lockbox has not.
+	// of now alone, in this repository.
 	RemoveOld bool
 }
 
-// A Rewrapped table has a lockbox of now.
+// A Rewrapped table has a lockbox of now, or is Gone.
 type Rewrapped struct {
-	Table    string   `json:"table"`
-	Lockbox  string   `json:"lockbox"`
-	RootKeys []string `json:"root_keys"` // that open it
-	Removed  []string `json:"removed,omitempty"`
+	ID       keyring.ID `json:"id"`
+	Table    string     `json:"table,omitempty"`
+	Gone     bool       `json:"gone,omitempty"`
+	Lockbox  string     `json:"lockbox"`
+	RootKeys []string   `json:"root_keys"` // that open it
+	Removed  []string   `json:"removed,omitempty"`
 }
 
 // Rewrap puts the tables' keys, as they are wrapped now, beside their backups: after a
@@ -187,25 +188,55 @@ type Rewrapped struct {
 // destroyed. It sends a few hundred bytes a table and takes no key. A backup is wrapped
 // as the table was when it was made; Create does what Rewrap does for the tables that it
 // backs up.
+//
+// Where Tables is nil, tables that have backups and that the store has not any more are
+// listed as Gone: those backups open with the root keys of their time, and no others.
+// The error is keyring.ErrVersionUnknown where a backup, or an archived log, needs a
+// version of the table's key that was retired: then it opens by the lockboxes of before,
+// which stay, and their root keys.
 func (r *Repository) Rewrap(ctx context.Context, s *engine.Store, o RewrapOptions) (list []Rewrapped, err error) {
 	tables, err := chosen(s, o.Tables)
 	if err != nil {
 		return nil, err
 	}
 	err = r.write(ctx, "backup rewrap", func(ctx context.Context) error {
+		backups, err := r.Backups(ctx)
+		if err != nil {
+			return err
+		}
 		for _, t := range tables {
-			w, err := r.rewrap(ctx, t, o.RemoveOld)
+			w, err := r.rewrap(ctx, t, backups, o.RemoveOld)
 			if err != nil {
 				return fmt.Errorf("rewrap %s: %w", t.Name(), err)
 			}
 			list = append(list, w)
+		}
+		if o.Tables == nil {
+			list = append(list, gone(backups, tables)...)
 		}
 		return nil
 	})
 	return list, err
 }
 
-func (r *Repository) rewrap(ctx context.Context, t *engine.Table, removeOld bool) (w Rewrapped, err error) {
+// gone are the tables that have backups and are not among those given.
+func gone(backups []*Backup, tables []*engine.Table) (list []Rewrapped) {
+	seen := make(map[keyring.ID]bool)
+	for _, t := range tables {
+		seen[t.ID()] = true
+	}
+	for _, b := range backups {
+		for _, e := range b.Tables {
+			if !seen[e.Table] {
+				list = append(list, Rewrapped{ID: e.Table, Gone: true})
+			}
+			seen[e.Table] = true
+		}
+	}
+	return list
+}
+
+func (r *Repository) rewrap(ctx context.Context, t *engine.Table, backups []*Backup, removeOld bool) (w Rewrapped, err error) {
 	box, err := t.Lockbox()
 	if err != nil {
 		return w, err
@@ -214,23 +245,31 @@ func (r *Repository) rewrap(ctx context.Context, t *engine.Table, removeOld bool
 	if err != nil {
 		return w, err
 	}
-	w.Table = t.Name()
+	w.ID, w.Table = t.ID(), t.Name()
 	for _, wrap := range info.Entry.Versions[len(info.Entry.Versions)-1].Wraps {
 		w.RootKeys = append(w.RootKeys, wrap.URI)
 	}
-	if w.Lockbox, err = r.putLockbox(ctx, t.ID(), box); err != nil || !removeOld {
+	if w.Lockbox, err = r.putLockbox(ctx, t.ID(), box); err != nil {
 		return w, err
 	}
-	list, err := r.Backups(ctx)
-	if err != nil {
-		return w, err
-	}
-	for _, b := range list {
+	for _, b := range backups {
 		if e, ok := b.Table(t.ID()); ok {
 			if err := checkLockbox("backup "+b.Name, box, t.ID(), e.Needed()); err != nil {
 				return w, err
 			}
 		}
+	}
+	parts, err := r.parts(ctx, archivePrefix+t.ID().String()+"/")
+	if err != nil {
+		return w, err
+	}
+	for _, p := range parts {
+		if err := checkLockbox(p.object(), box, t.ID(), p.versions); err != nil {
+			return w, err
+		}
+	}
+	if !removeOld {
+		return w, nil
 	}
 	names, err := r.lockboxes(ctx, t.ID())
 	if err != nil {

@@ -117,6 +117,11 @@ func (r *Repository) prune(ctx context.Context, o PruneOptions, rep *PruneReport
 	if err != nil {
 		return err
 	}
+	// Before the backups go that are the last to name something.
+	sentences, err := r.acquit(ctx, list, o.DryRun)
+	if err != nil {
+		return err
+	}
 	if !o.DryRun {
 		for _, b := range rep.Removed {
 			if err := r.remove(ctx, b); err != nil {
@@ -124,7 +129,45 @@ func (r *Repository) prune(ctx context.Context, o PruneOptions, rep *PruneReport
 			}
 		}
 	}
-	return r.sweep(ctx, o, needed, rep)
+	return r.sweep(ctx, o, needed, sentences, rep)
+}
+
+// acquit ends the sentences that name what backups name, which may have come after them:
+// when these backups go, it has its grace anew. What else such a sentence names is
+// condemned again by the next Prune. It returns the sentences that stand.
+func (r *Repository) acquit(ctx context.Context, list []*Backup, dryRun bool) (map[string]sentence, error) {
+	sentences, err := r.sentences(ctx)
+	if err != nil || len(sentences) == 0 {
+		return sentences, err
+	}
+	needed, err := r.named(ctx, list)
+	unknown := errors.Is(err, ErrCorruption) // then it may be any
+	if err != nil && !unknown {
+		return nil, err
+	}
+	oldest := oldestLogs(needed)
+	for name, s := range sentences {
+		if !unknown && !slices.ContainsFunc(s.Objects, func(n string) bool { return isNeeded(needed, oldest, n) }) {
+			continue
+		}
+		delete(sentences, name)
+		if dryRun {
+			continue
+		}
+		if err := r.st.Delete(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	return sentences, nil
+}
+
+// isNeeded tells whether an object is among those that named has found.
+func isNeeded(needed map[string]bool, oldest map[string]string, name string) bool {
+	if p, ok := parsePartName(name); ok {
+		first, kept := oldest[lineName(p.table, p.incarnation)]
+		return kept && segmentNumber(p.number) >= first
+	}
+	return needed[name] || strings.HasPrefix(name, lockboxPrefix) && needed[name[:strings.LastIndexByte(name, '/')+1]]
 }
 
 // remove makes a backup not exist, and then removes its indexes.
@@ -140,8 +183,7 @@ func (r *Repository) remove(ctx context.Context, b *Backup) error {
 	return nil
 }
 
-// Remove removes one backup at once; its data goes with the next Prune. The error is
-// ErrPinned, ErrNotFound, or lease.ErrLocked.
+// Remove removes one backup at once; its data goes as Prune says. The error is ErrPinned, ErrNotFound, or lease.ErrLocked.
 func (r *Repository) Remove(ctx context.Context, name string) (*Backup, error) {
 	b, err := r.Find(ctx, name)
 	if err != nil {
@@ -150,7 +192,12 @@ func (r *Repository) Remove(ctx context.Context, name string) (*Backup, error) {
 	if b.Pinned {
 		return nil, fmt.Errorf("%w: %s", ErrPinned, b.Name)
 	}
-	return b, r.write(ctx, "backup remove", func(ctx context.Context) error { return r.remove(ctx, b) })
+	return b, r.write(ctx, "backup remove", func(ctx context.Context) error {
+		if _, err := r.acquit(ctx, []*Backup{b}, false); err != nil {
+			return err
+		}
+		return r.remove(ctx, b)
+	})
 }
 
 // choose sorts backups, which are in order of time, into those that stay and those that
@@ -271,12 +318,8 @@ const maxSentence = 1 << 30
 
 // sweep removes what was condemned long enough ago, and condemns what else nobody
 // names.
-func (r *Repository) sweep(ctx context.Context, o PruneOptions, needed map[string]bool, rep *PruneReport) error {
+func (r *Repository) sweep(ctx context.Context, o PruneOptions, needed map[string]bool, sentences map[string]sentence, rep *PruneReport) error {
 	now := r.opts.Now().UTC()
-	sentences, err := r.sentences(ctx)
-	if err != nil {
-		return err
-	}
 	since := make(map[string]time.Time) // of what was condemned
 	for _, s := range sentences {
 		for _, n := range s.Objects {
@@ -287,7 +330,7 @@ func (r *Repository) sweep(ctx context.Context, o PruneOptions, needed map[strin
 	}
 	var fresh []string
 	rep.Due = now.Add(o.Grace)
-	err = r.unneeded(ctx, needed, func(info storage.Info) error {
+	err := r.unneeded(ctx, needed, func(info storage.Info) error {
 		at, condemned := since[info.Name]
 		if !condemned {
 			at = now

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cofredb/cofre/backup/storage/dir"
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
 )
@@ -263,4 +264,100 @@ func TestLostObject(t *testing.T) {
 	got, err = w.restore(RestoreOptions{})
 	require.NoError(t, err)
 	require.Equal(t, rows(t, tab), got)
+}
+
+// TestCondemnedAgain has a backup name an object that was condemned before: when the backup
+// goes, the object has its grace anew.
+func TestCondemnedAgain(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for _, how := range []string{"prune", "remove"} {
+		w := newWorld(t)
+		tab := w.table("clinic.patients")
+		put(t, tab, 0, 100)
+		require.NoError(t, tab.Flush())
+		a := w.create(CreateOptions{}).Backup
+		_, err := w.repo.Remove(ctx, a.Name)
+		require.NoError(t, err)
+		prune := func() *PruneReport {
+			t.Helper()
+			rep, err := w.repo.Prune(ctx, PruneOptions{Keep: Retention{Last: 1}})
+			require.NoError(t, err)
+			return rep
+		}
+		require.NotZero(t, prune().Condemned)
+		b := w.create(CreateOptions{}).Backup
+		x, err := w.repo.readIndex(ctx, b, &b.Tables[0])
+		require.NoError(t, err)
+		require.NoError(t, tab.DeleteRange([]byte("0"), []byte("9"), nil))
+		require.NoError(t, tab.Compact(ctx, nil, nil))
+		w.now = w.now.Add(23 * time.Hour)
+		w.create(CreateOptions{})
+		if how == "remove" {
+			_, err := w.repo.Remove(ctx, b.Name)
+			require.NoError(t, err)
+		}
+		w.now = w.now.Add(time.Hour)
+		prune()
+		// A restore of b that began before goes on.
+		have := w.objects(dataPrefix)
+		for i := range x.files {
+			if f := &x.files[i]; !f.empty() {
+				require.Contains(t, have, f.key().object(), how)
+			}
+		}
+		w.now = w.now.Add(25 * time.Hour)
+		require.NotZero(t, prune().Deleted)
+		w.verify()
+	}
+}
+
+// TestCopyLockbox does not report a copy complete that no key opens.
+func TestCopyLockbox(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	put(t, w.table("clinic.patients"), 0, 10)
+	w.create(CreateOptions{})
+	flip(t, w.path(w.objects(lockboxPrefix)[0]), 40)
+	st, err := dir.Open(t.TempDir()+"/copy", dir.Options{Create: true})
+	require.NoError(t, err)
+	to, err := Open(t.Context(), st, Options{Create: true})
+	require.NoError(t, err)
+	_, err = w.repo.CopyTo(t.Context(), to, CopyOptions{})
+	require.ErrorIs(t, err, ErrCorruption)
+	list, err := to.Backups(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, list)
+}
+
+// TestRewrapBehind says of backups that what Rewrap puts there does not open them: of a table
+// that was dropped, and where a version was retired that a copied backup needs.
+func TestRewrapBehind(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	gone, tab := w.table("clinic.gone"), w.table("clinic.patients")
+	put(t, gone, 0, 10)
+	put(t, tab, 0, 10)
+	w.create(CreateOptions{})
+	_, err := w.store.DropTable(ctx, "clinic.gone", engine.DropOptions{})
+	require.NoError(t, err)
+	list, err := w.repo.Rewrap(ctx, w.store, RewrapOptions{})
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	require.Equal(t, Rewrapped{ID: gone.ID(), Gone: true}, list[1])
+
+	st, err := dir.Open(t.TempDir()+"/copy", dir.Options{Create: true})
+	require.NoError(t, err)
+	to, err := Open(ctx, st, Options{Create: true})
+	require.NoError(t, err)
+	_, err = w.repo.CopyTo(ctx, to, CopyOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.RotateKey(ctx))
+	require.NoError(t, tab.NoteBackups(ctx, engine.BackupNote{Repository: w.repo.ID()})) // its backups went
+	require.NoError(t, tab.RetireKey(ctx, 1))
+	for _, old := range []bool{false, true} {
+		_, err = to.Rewrap(ctx, w.store, RewrapOptions{RemoveOld: old, Tables: []string{"clinic.patients"}})
+		require.ErrorIs(t, err, keyring.ErrVersionUnknown)
+	}
 }

@@ -166,6 +166,11 @@ func (t *Table) holdLocked(ctx context.Context, h *Held, why error) error {
 	if _, err := t.closedCleanly(why); err != nil {
 		return err
 	}
+	// The table may have locked in the middle of hold.
+	if err := t.store.fs.RemoveAll(h.dir); err != nil {
+		return err
+	}
+	h.Sealed, h.Seal, h.Incarnation, h.Overlay, h.Files = false, nil, keyring.ID{}, nil, nil
 	if err := t.linkLocked(h.dir); err != nil {
 		return err
 	}

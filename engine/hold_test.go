@@ -149,3 +149,28 @@ func TestHoldLocked(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "1", string(v))
 }
+
+// TestHoldLocksMeanwhile takes hold of a table that locks in the middle of it: nothing of
+// what was found with its key stays.
+func TestHoldLocksMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, tab, root, _ := leased(t, DefaultKeyLease)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.NoError(t, tab.Put([]byte("a"), []byte("1"), nil))
+	require.NoError(t, tab.Flush())
+	h, err := tab.Hold(t.Context())
+	require.NoError(t, err)
+	names := len(h.Files)
+	require.NoError(t, tab.Lock(t.Context()))
+	root.fail(keyring.ErrKeyDenied)
+	s.ringMu.Lock()
+	err = tab.holdLocked(t.Context(), h, ErrKeyInaccessible)
+	s.ringMu.Unlock()
+	require.NoError(t, err)
+	require.False(t, h.Sealed)
+	require.Empty(t, h.Seal)
+	require.True(t, h.Incarnation.IsZero())
+	require.LessOrEqual(t, len(h.Files), names)
+	heldBytes(t, h)
+	require.NoError(t, h.Close())
+}

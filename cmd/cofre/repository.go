@@ -534,7 +534,8 @@ func (a *app) backupRewrapCommand(f *repoFlags) *cobra.Command {
 rotate-root" the backups open with the new root key too. A few hundred bytes a table are
 sent. With --remove-old the lockboxes of before are removed, and in this repository the
 backups open with the root keys of now alone; whoever has a copy of the repository, or a
-former root key and a former lockbox, is not kept out.`,
+former root key and a former lockbox, is not kept out. Tables that the store has not any
+more are listed as gone: keep the root keys that their backups have.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				o.Tables = args
@@ -547,6 +548,10 @@ former root key and a former lockbox, is not kept out.`,
 					}
 					return a.print(list, func(w io.Writer) {
 						for _, t := range list {
+							if t.Gone {
+								fmt.Fprintf(w, "gone      %s: its backups open with the root keys of their time, and no others\n", t.ID)
+								continue
+							}
 							fmt.Fprintf(w, "table     %s: its backups open with %v\n", t.Table, t.RootKeys)
 							if len(t.Removed) > 0 {
 								fmt.Fprintf(w, "  removed %s\n", plural(len(t.Removed), "older lockbox"))
