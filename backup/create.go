@@ -293,7 +293,7 @@ func (r *Repository) addNeeded(ctx context.Context, t *engine.Table, versions []
 			n.Versions = append(n.Versions, o.Versions...)
 		}
 	}
-	return t.NoteBackups(ctx, n)
+	return noteBackups(ctx, t, n)
 }
 
 // lookBack is how many backups are looked at for the newest of a table.
@@ -664,6 +664,21 @@ func (r *Repository) noteNeeded(ctx context.Context, t *engine.Table, newest []u
 	for _, p := range parts {
 		n.Versions = append(n.Versions, p.versions...)
 	}
+	return noteBackups(ctx, t, n)
+}
+
+// noteBackups notes those of the versions that the table has: what manifests and names of
+// parts say is not authentic, and no other can be kept from being retired.
+func noteBackups(ctx context.Context, t *engine.Table, n engine.BackupNote) error {
+	box, err := t.Lockbox()
+	if err != nil {
+		return err
+	}
+	info, err := keyring.InspectLockbox(box)
+	if err != nil {
+		return err
+	}
+	n.Versions = slices.DeleteFunc(n.Versions, func(v uint32) bool { return !hasVersion(info, v) })
 	return t.NoteBackups(ctx, n)
 }
 

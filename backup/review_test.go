@@ -2,11 +2,13 @@ package backup
 
 import (
 	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cofredb/cofre/backup/storage"
 	"github.com/cofredb/cofre/backup/storage/dir"
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
@@ -360,4 +362,28 @@ func TestRewrapBehind(t *testing.T) {
 		_, err = to.Rewrap(ctx, w.store, RewrapOptions{RemoveOld: old, Tables: []string{"clinic.patients"}})
 		require.ErrorIs(t, err, keyring.ErrVersionUnknown)
 	}
+}
+
+// TestForgedVersions has manifests and parts name versions of a table's key by the thousand:
+// the table notes those that it has.
+func TestForgedVersions(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	tab := w.table("clinic.patients")
+	forged := *w.create(CreateOptions{}).Backup
+	forged.Name = newName(w.now.Add(time.Minute))
+	forged.Tables = slices.Clone(forged.Tables)
+	forged.Tables[0].KeyVersions = nil
+	for v := range uint32(100_000) {
+		forged.Tables[0].KeyVersions = append(forged.Tables[0].KeyVersions, v+1)
+	}
+	data, err := forged.encode()
+	require.NoError(t, err)
+	require.NoError(t, w.storage.Put(ctx, backupsPrefix+forged.Name, storage.Bytes(data)))
+	require.NoError(t, tab.RotateKey(ctx))
+	require.Empty(t, w.create(CreateOptions{}).Warnings)
+	notes, err := tab.Backups(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []uint32{1, 2}, notes[0].Versions)
 }

@@ -38,6 +38,9 @@ func (t *Table) NoteBackups(ctx context.Context, n BackupNote) error {
 	n.Versions = slices.Clone(n.Versions)
 	slices.Sort(n.Versions)
 	n.Versions = slices.Compact(n.Versions)
+	if len(n.Versions) > keyring.MaxVersions {
+		return fmt.Errorf("engine: backups of %s need %d versions of its key, it can have %d", t.name, len(n.Versions), keyring.MaxVersions)
+	}
 	n.At = n.At.UTC()
 	keys, m, err := t.openMetadata(ctx)
 	if err != nil {

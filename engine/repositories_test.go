@@ -36,3 +36,21 @@ func TestNoteBackups(t *testing.T) {
 	require.NoError(t, tab.NoteBackups(t.Context(), BackupNote{Repository: repo}))
 	require.NoError(t, tab.RetireKey(t.Context(), 1))
 }
+
+// TestNoteTooMuch refuses a note that the table's metadata could not be read with: a
+// repository is not trusted.
+func TestNoteTooMuch(t *testing.T) {
+	t.Parallel()
+	s, tab, opts, dir := heldStore(t)
+	n := BackupNote{Repository: keyring.NewID()}
+	for v := range uint32(keyring.MaxVersions + 1) {
+		n.Versions = append(n.Versions, v+1)
+	}
+	require.Error(t, tab.NoteBackups(t.Context(), n))
+	require.NoError(t, s.Close())
+	s = openStore(t, dir, opts)
+	tab, err := s.Table("clinic.patients")
+	require.NoError(t, err)
+	_, err = tab.Get([]byte("000001"))
+	require.NoError(t, err)
+}
