@@ -20,7 +20,8 @@ import (
 
 // RestoreOptions say what to restore, and as what.
 type RestoreOptions struct {
-	// Backup is a name that Find knows; "" is the newest, or with At the newest before it.
+	// Backup is a name that Find knows; "" is the newest, or with At the newest before it
+	// that was made with all its tables' keys.
 	Backup string
 	// At is the time to restore to, to the frame of a log; zero is the moment of the
 	// backup. It takes an archive of the tables' logs.

@@ -387,3 +387,57 @@ func TestForgedVersions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []uint32{1, 2}, notes[0].Versions)
 }
+
+// TestVerifyArchive finds parts of archived logs that are changed or missing.
+func TestVerifyArchive(t *testing.T) {
+	t.Parallel()
+	w, tab, ship := archiving(t)
+	w.create(CreateOptions{})
+	for i := range 3 {
+		put(t, tab, i, i+1)
+		ship()
+	}
+	require.GreaterOrEqual(t, w.verify().Parts, 3)
+	var names []string
+	for _, n := range w.objects(archivePrefix) {
+		if _, ok := parsePartName(n); ok {
+			names = append(names, n)
+		}
+	}
+	flip(t, w.path(names[1]), -1)
+	faulty := func(object string) {
+		t.Helper()
+		rep, err := w.repo.Verify(t.Context(), VerifyOptions{ReadData: 1})
+		require.NoError(t, err)
+		require.Len(t, rep.Faults, 1)
+		require.ErrorIs(t, rep.Faults[0].Err, ErrCorruption)
+		require.Contains(t, object, rep.Faults[0].Object)
+	}
+	faulty(names[1])
+	require.NoError(t, w.storage.Delete(t.Context(), names[1]))
+	faulty(names[1])
+}
+
+// TestUnsealedBetween restores to a moment behind an unsealed backup, from the one before.
+func TestUnsealedBetween(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w, tab := twoRoots(t)
+	w.repo.opts.Now = time.Now
+	require.NoError(t, tab.SetArchiving(ctx, true))
+	put(t, tab, 0, 10)
+	w.create(CreateOptions{})
+	put(t, tab, 10, 20)
+	w.lock(tab, "own")
+	require.NotEmpty(t, w.create(CreateOptions{}).Unsealed)
+	w.unlock(tab, "own")
+	put(t, tab, 20, 30)
+	require.NoError(t, tab.SyncLog(ctx))
+	want, at := rows(t, tab), time.Now()
+	require.NoError(t, tab.Put([]byte("x"), []byte("y"), nil))
+	_, err := w.repo.Archiver(ArchiveOptions{}).Ship(ctx, w.store)
+	require.NoError(t, err)
+	got, err := w.restore(RestoreOptions{At: at, Roots: []keyring.RootKey{w.root, w.key("own")}})
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}

@@ -49,6 +49,7 @@ type VerifyReport struct {
 	Read          int      `json:"objects_read"`
 	ReadBytes     int64    `json:"bytes_read"`
 	Opened        int      `json:"objects_opened"` // whose every seal was opened
+	Parts         int      `json:"archive_parts"`  // of archived logs, behind the first of the backups
 	Faults        []*Fault `json:"faults,omitempty"`
 	// Warnings are what keeps something from being verified and is no fault.
 	Warnings []string      `json:"warnings,omitempty"`
@@ -65,7 +66,8 @@ type Fault struct {
 
 // Verify compares what the repository has with what it should have: manifests with
 // indexes, indexes with lockboxes and with the objects that there are, and as many
-// objects as asked for with their digests and seals. Faults are in the report; the
+// objects as asked for with their digests and seals; and in archived logs that lead on from
+// the backups it finds that a part is missing or changed. Faults are in the report; the
 // error is of what kept Verify from looking. It changes nothing and takes no lock.
 func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyReport, error) {
 	if o.Concurrency <= 0 {
@@ -74,7 +76,7 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyReport
 	if o.ReadData < 0 || o.ReadData > 1 {
 		return nil, fmt.Errorf("backup: a share of %g of the data, not 0 to 1", o.ReadData)
 	}
-	v := &verification{r: r, o: o, began: time.Now(), keys: make(map[keyring.ID]*keyring.TableKeys), objects: make(map[fileKey]*verified)}
+	v := &verification{r: r, o: o, began: time.Now(), keys: make(map[keyring.ID]*keyring.TableKeys), objects: make(map[fileKey]*verified), logs: make(map[string]uint64)}
 	defer v.wipe()
 	if err := v.backups(ctx); err != nil {
 		return nil, err
@@ -83,6 +85,9 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyReport
 		return nil, err
 	}
 	if err := v.unlisted(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.archive(ctx); err != nil {
 		return nil, err
 	}
 	if o.ReadData > 0 {
@@ -102,6 +107,7 @@ type verification struct {
 	keys  map[keyring.ID]*keyring.TableKeys
 
 	objects map[fileKey]*verified
+	logs    map[string]uint64 // by line, the first segment that a backup needs
 }
 
 // A verified object is a file that an index names.
@@ -194,6 +200,12 @@ func (v *verification) table(ctx context.Context, b *Backup, e *BackupTable) err
 			return err
 		}
 		v.rep.Authenticated++
+	}
+	if x.sealed {
+		line := lineName(x.table, x.incarnation)
+		if n, ok := v.logs[line]; !ok || x.newestLog() < n {
+			v.logs[line] = x.newestLog()
+		}
 	}
 	for _, f := range x.files {
 		if f.empty() {
@@ -289,6 +301,38 @@ func (v *verification) unlisted(ctx context.Context) error {
 			v.warn("backup %s has an index and no manifest: it was not finished, or is being made, or somebody took it away", backup)
 		}
 		last = backup
+	}
+	return nil
+}
+
+// archive looks for holes in the archived logs that lead on from the backups, and compares
+// parts with their digests. Whether one segment follows another is sealed in them, and found
+// by a restore.
+func (v *verification) archive(ctx context.Context) error {
+	for line, first := range v.logs {
+		parts, err := v.r.parts(ctx, line)
+		if err != nil {
+			return err
+		}
+		parts = slices.DeleteFunc(parts, func(p part) bool { return p.number < first })
+		v.rep.Parts += len(parts)
+		for _, s := range segmentsOf(slices.Clone(parts)) {
+			if s.hole {
+				name := line + segmentNumber(s.number)
+				v.fault(name, corrupt.New(corrupt.ErrMissing, name, -1, "a part of the segment is missing, and others behind it are there"))
+			}
+		}
+		for _, p := range parts {
+			if v.o.ReadData < 1 && rand.Float64() >= v.o.ReadData {
+				continue
+			}
+			_, _, err := v.r.readPart(ctx, p)
+			if errors.Is(err, ErrCorruption) {
+				v.fault(p.object(), err)
+			} else if err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

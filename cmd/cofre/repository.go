@@ -309,7 +309,8 @@ func (a *app) backupVerifyCommand(f *repoFlags) *cobra.Command {
 		Long: `Compares manifests with indexes, indexes with lockboxes and with the objects that there
 are, of the backups named or of all. With the root keys that --key names the indexes are
 authenticated. --read-data 1 reads every object and opens every seal; 0.1 does so with a
-tenth of them, chosen by chance.`,
+tenth of them, chosen by chance. Of archived logs it finds parts that are missing in
+between, or with --read-data changed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.ReadData < 0 || o.ReadData > 1 {
 				return &usageError{errors.New("--read-data is a share, 0 to 1")}
