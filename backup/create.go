@@ -87,6 +87,9 @@ func (r *Repository) Create(ctx context.Context, s *engine.Store, o CreateOption
 		if err := r.belongs(ctx, c.store, o.OtherStore); err != nil {
 			return err
 		}
+		if c.names, err = r.backupNames(ctx); err != nil {
+			return err
+		}
 		return c.hold(ctx, tables)
 	})
 	if err != nil {
@@ -123,6 +126,7 @@ type creation struct {
 	store keyring.ID
 	o     CreateOptions
 	began time.Time
+	names []string // of the backups that there are
 	m     *meter
 
 	backup   *Backup
@@ -160,6 +164,10 @@ func (c *creation) hold(ctx context.Context, tables []*engine.Table) (err error)
 
 func (c *creation) begin() {
 	now := c.r.opts.Now().UTC()
+	// Names are in order of time, to the second.
+	if n := len(c.names); n > 0 && c.names[n-1] > now.Add(time.Minute).Format(nameTime) {
+		c.warnings = append(c.warnings, fmt.Sprintf("the repository has backup %s, whose time is yet to come by the clock of this machine: set the clock right; until then neither the newest backup nor what a prune keeps is what it seems", c.names[n-1]))
+	}
 	c.backup = &Backup{
 		Format: FormatVersion, Name: newName(now), Repository: c.r.id, Store: c.store,
 		Time: now, Label: c.o.Label,

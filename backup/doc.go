@@ -37,7 +37,8 @@
 // away objects, and has no key. An index is sealed under the table's key, and names
 // backup, tables and the digest of each file; Verify and Restore take nothing that it
 // does not name. Create passes over a file only if the newest index that opens lists
-// it. A backup of a locked table is made without its key and is marked unsealed:
+// it, and the storage has an object of its name and size; whether its bytes are right
+// Verify says. A backup of a locked table is made without its key and is marked unsealed:
 // nothing in its index is believed, and Restore takes what belongs to the table from the
 // table's own sealed MANIFEST.
 //

@@ -91,7 +91,7 @@ type RestoredTable struct {
 // A table is there when it is whole; those that come before one that fails stay.
 //
 // Errors: ErrNotFound, ErrNoLockbox, ErrUnsealed, ErrOutOfRange, ErrCorruption,
-// engine.ErrTableExists, engine.ErrInvalidName, and those of engine and storage.
+// engine.ErrTableExists, engine.ErrInvalidName, engine.ErrStageBusy, and those of engine and storage.
 func (r *Repository) Restore(ctx context.Context, s *engine.Store, o RestoreOptions) (*RestoreReport, error) {
 	began := time.Now()
 	if o.Concurrency <= 0 {
@@ -319,6 +319,7 @@ func (p *plan) restore(ctx context.Context, m *meter, t *planned) error {
 	if err != nil {
 		return err
 	}
+	defer stage.Close()
 	if err := p.fetch(ctx, m, stage, t); err != nil {
 		return err
 	}

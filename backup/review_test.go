@@ -1,8 +1,11 @@
 package backup
 
 import (
+	"errors"
 	"os"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -440,4 +443,45 @@ func TestUnsealedBetween(t *testing.T) {
 	got, err := w.restore(RestoreOptions{At: at, Roots: []keyring.RootKey{w.root, w.key("own")}})
 	require.NoError(t, err)
 	require.Equal(t, want, got)
+}
+
+// TestRestoreTwice has the same restored twice at once: one of them makes the table, whole.
+func TestRestoreTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tab := w.table("clinic.patients")
+	for i := range 5 {
+		put(t, tab, i*300, i*300+400)
+		require.NoError(t, tab.Flush())
+	}
+	w.create(CreateOptions{})
+	s := w.newStore()
+	var wg sync.WaitGroup
+	var made atomic.Int32
+	for range 4 {
+		wg.Go(func() {
+			_, err := w.repo.Restore(t.Context(), s, RestoreOptions{Roots: []keyring.RootKey{w.root}})
+			switch {
+			case err == nil:
+				made.Add(1)
+			case !errors.Is(err, engine.ErrStageBusy) && !errors.Is(err, engine.ErrTableExists):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, made.Load())
+	r, err := s.Table("clinic.patients")
+	require.NoError(t, err)
+	require.Equal(t, rows(t, tab), rows(t, r))
+}
+
+// TestClockBack warns of a backup whose time is yet to come.
+func TestClockBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.table("clinic.patients")
+	require.Empty(t, w.create(CreateOptions{}).Warnings)
+	w.now = w.now.Add(-48 * time.Hour)
+	require.Len(t, w.create(CreateOptions{}).Warnings, 1)
 }

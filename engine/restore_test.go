@@ -19,6 +19,7 @@ func stage(t *testing.T, s *Store, h *Held) *Stage {
 	t.Helper()
 	g, err := s.Stage(keyring.NewID())
 	require.NoError(t, err)
+	t.Cleanup(g.Close)
 	for _, f := range h.Files {
 		in, err := h.Open(f.Name)
 		require.NoError(t, err)
@@ -111,6 +112,9 @@ func TestRestoreTable(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, ids, 2) // those of restores that were refused
 	for _, id := range ids {
+		_, err := s.Stage(id)
+		require.ErrorIs(t, err, ErrStageBusy)
+		(&Stage{store: s, dir: s.path(restoringDir, id.String())}).Close()
 		g, err := s.Stage(id)
 		require.NoError(t, err)
 		require.NoError(t, g.Discard())

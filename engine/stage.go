@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -19,15 +20,19 @@ const partSuffix = ".part"
 
 // A Stage is a directory of the store for the files that a table is to be restored
 // from. It survives a crash and the end of the process, so that what was fetched need
-// not be fetched again, until Discard or a restore that succeeds. One process at a time
-// has the store open; calls for different files may be made beside each other.
+// not be fetched again, until Discard or a restore that succeeds. One at a time has it
+// open, until Close; calls for different files may be made beside each other.
 type Stage struct {
-	store *Store
-	dir   string
+	store   *Store
+	dir     string
+	closing sync.Once
 }
 
+// ErrStageBusy: the stage is open already; the same is being restored.
+var ErrStageBusy = errors.New("the stage is in use by another restore")
+
 // Stage opens the stage with an id that the caller derives from what he restores, or
-// makes it. Errors: ErrReadOnly, ErrClosed.
+// makes it. Errors: ErrReadOnly, ErrClosed, ErrStageBusy.
 func (s *Store) Stage(id keyring.ID) (*Stage, error) {
 	switch {
 	case s.opts.Mode == ReadOnly:
@@ -41,8 +46,18 @@ func (s *Store) Stage(id keyring.ID) (*Stage, error) {
 		}
 	}
 	g := &Stage{store: s, dir: s.path(restoringDir, id.String())}
-	return g, s.mkdir(g.dir)
+	if _, busy := s.stages.LoadOrStore(g.dir, true); busy {
+		return nil, fmt.Errorf("%w: %s", ErrStageBusy, id)
+	}
+	if err := s.mkdir(g.dir); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
 }
+
+// Close lets another open the stage. What is in it stays. It is idempotent.
+func (g *Stage) Close() { g.closing.Do(func() { g.store.stages.Delete(g.dir) }) }
 
 // Stages lists the stages that were not discarded.
 func (s *Store) Stages() ([]keyring.ID, error) {
@@ -120,8 +135,9 @@ func (g *Stage) Keep(names map[string]bool) error {
 	return nil
 }
 
-// Discard removes the stage with all that is in it.
+// Discard removes the stage with all that is in it, and closes it.
 func (g *Stage) Discard() error {
+	defer g.Close()
 	if err := g.store.fs.RemoveAll(g.dir); err != nil {
 		return err
 	}
