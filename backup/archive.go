@@ -278,12 +278,7 @@ func (a *Archiver) segment(ctx context.Context, t *engine.Table, l *line, s engi
 		return t.ArchiveDone(s)
 	}
 	keys := wraps(s)
-	var versions []uint32
-	for _, k := range keys {
-		versions = append(versions, k.Version)
-	}
-	slices.Sort(versions)
-	versions = slices.Compact(versions)
+	versions := versionsOf(keys)
 	for l.sent[s.FileID] < s.Length {
 		from := l.sent[s.FileID]
 		p := part{

@@ -169,7 +169,7 @@ func TestForgedManifests(t *testing.T) {
 	}, ErrCorruption)
 	forge("another time", func(m *Backup, _ string) { m.Time = m.Time.Add(1) }, ErrCorruption)
 	forge("another store", func(m *Backup, _ string) { m.Store = keyring.NewID() }, ErrCorruption)
-	forge("unsealed on paper", func(m *Backup, _ string) { m.Tables[0].Sealed = false }, ErrCorruption)
+	forge("unsealed on paper", func(m *Backup, _ string) { m.Tables[0].Sealed, m.Tables[0].SealVersion = false, 0 }, ErrCorruption)
 	forge("unsealed", func(m *Backup, dir string) {
 		// The index without its body, as one that was made without a key.
 		path := index(dir, second.Name, second.Tables[0])
@@ -189,7 +189,10 @@ func TestForgedManifests(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(path, plain, 0o600))
 		e := &m.Tables[0]
-		e.Sealed, e.Index, e.IndexSize, e.Files, e.Bytes = false, sum(plain), int64(len(plain)), len(x.files), x.bytes()
+		e.Sealed, e.SealVersion, e.Index, e.IndexSize, e.Files, e.Bytes = false, 0, sum(plain), int64(len(plain)), len(x.files), x.bytes()
+	}, ErrCorruption)
+	w.attack("a manifest that does not parse", func(dir string) {
+		flip(t, filepath.Join(dir, "backups", second.Name), 20)
 	}, ErrCorruption)
 	// Renamed.
 	w.attack("renamed", func(dir string) {

@@ -355,7 +355,7 @@ func (r *Repository) readIndex(ctx context.Context, b *Backup, e *BackupTable) (
 	if err != nil {
 		return nil, damaged(name, err)
 	}
-	if sum(data) != e.Index {
+	if int64(len(data)) != e.IndexSize || sum(data) != e.Index {
 		return nil, corrupt.New(corrupt.ErrForeign, name, -1, "is not the index that the manifest names")
 	}
 	x, err := parseIndex(data)

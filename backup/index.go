@@ -24,11 +24,13 @@ const (
 
 	// Bounds of what an index holds. maxIndex is in bytes.
 	maxIndex    = 1 << 30
+	maxBody     = 1 << 30 // of the body, in bytes, as it is before compression
 	maxFiles    = 1 << 20
 	maxName     = 255
 	maxKeys     = 1 << 16 // of one file: a log goes on under another at each rotation
 	maxSealSize = 8 << 20
 	maxRangeKey = 64 << 10
+	maxBytes    = 1 << 60 // of all files
 
 	minFileLen = 4 + 16 + 8 + 32
 
@@ -56,17 +58,19 @@ const (
 //	            8  size
 //	           32  SHA-256 of the ciphertext; zeros of an empty file
 //	       4  version of the table's key; 0 unless sealed
-//	     4+n  body; empty unless sealed
+//	     4+n  body; not empty if sealed, and then alone
 //
-// All that stands before the body is the additional data of the seal. The body, sealed as a
-// record of the table's, is zstd (RFC 8878) of
+// All that stands before the version is the additional data of the seal. The body, sealed
+// as a record of the table's, is one frame of zstd (RFC 8878), which tells its content's
+// size, of
 //
 //	 32    SHA-256 of the manifest, but for what the indexes add to it
 //	4+n    name of the table
 //	4+n    how MANIFEST, markers and logs hang together, as the engine has it
 //	       and for each file, in the order above,
-//	  4    count of data keys
-//	   16  what it was made for: the file's id, or that of a change of its key
+//	  4    count of data keys; 0 of an empty file, and then alone
+//	   16  what it was made for: the file's id the first, of others that of a change of
+//	       its key
 //	    4  version of the table's key that wraps it
 //	   60  wrapped data key
 //	4+n    smallest and
@@ -140,7 +144,11 @@ func (x *index) encode(keys *keyring.TableKeys) ([]byte, error) {
 	x.head = x.encodeHead()
 	x.version, x.body = 0, nil
 	if keys != nil {
-		plain, err := compress(x.encodeBody())
+		body := x.encodeBody()
+		if err := x.checkBody(body); err != nil {
+			return nil, fmt.Errorf("backup: the body of the index of table %s would not be one: %w", x.table, err)
+		}
+		plain, err := compress(body)
 		if err != nil {
 			return nil, err
 		}
@@ -151,8 +159,8 @@ func (x *index) encode(keys *keyring.TableKeys) ([]byte, error) {
 	w := codec.Writer{B: slices.Clone(x.head)}
 	w.U32(x.version)
 	w.Bytes(x.body)
-	if len(w.B) > maxIndex {
-		return nil, fmt.Errorf("backup: the index of table %s would have %d bytes, the limit is %d", x.table, len(w.B), maxIndex)
+	if _, err := parseIndex(w.B); err != nil {
+		return nil, fmt.Errorf("backup: the index of table %s would not be one: %w", x.table, err)
 	}
 	return w.B, nil
 }
@@ -174,6 +182,18 @@ func (x *index) encodeBody() []byte {
 		w.Bytes(f.largest)
 	}
 	return w.B
+}
+
+// checkBody finds that what is to be sealed would not be read.
+func (x *index) checkBody(b []byte) error {
+	if len(b) > maxBody {
+		return codec.ErrBound
+	}
+	again := &index{files: make([]indexFile, len(x.files))}
+	for i := range x.files {
+		again.files[i] = indexFile{name: x.files[i].name, size: x.files[i].size, id: x.files[i].id}
+	}
+	return again.parseBody(codec.NewReader(b))
 }
 
 // parseIndex reads what is in the clear, strictly: there is one encoding of each.
@@ -207,6 +227,7 @@ func parseIndex(b []byte) (*index, error) {
 	x.at = time.Unix(0, int64(r.U64())).UTC()
 	x.backup = r.Str(maxName)
 	x.files = make([]indexFile, r.Count(maxFiles, minFileLen))
+	var total int64
 	for i := range x.files {
 		f := &x.files[i]
 		f.name = r.Str(maxName)
@@ -222,6 +243,9 @@ func parseIndex(b []byte) (*index, error) {
 		if i > 0 && x.files[i-1].name >= f.name {
 			return bad(-1, "file %q out of order", clip(f.name))
 		}
+		if total += f.size; total > maxBytes {
+			return bad(-1, "its files have more bytes than there can be")
+		}
 	}
 	x.head = b[:len(b)-r.Len()]
 	x.version = r.U32()
@@ -232,6 +256,9 @@ func parseIndex(b []byte) (*index, error) {
 	if x.sealed != (x.version != 0) || x.sealed != (len(x.body) > 0) {
 		return bad(-1, "the body is not what the flags say")
 	}
+	if !x.sealed && !x.incarnation.IsZero() {
+		return bad(44, "an index without a seal attests no incarnation")
+	}
 	return x, nil
 }
 
@@ -240,10 +267,10 @@ func (f *indexFile) check() string {
 	switch {
 	case f.name == "" || bytes.ContainsAny([]byte(f.name), "/\\\x00") || f.name[0] == '.':
 		return "no file of a table has this name"
-	case f.size < 0:
-		return "a negative size"
-	case f.empty() != (f.id.IsZero() && f.digest == digest{}):
-		return "an empty file has neither id nor digest, and no other has none"
+	case f.size < 0 || f.size > maxBytes:
+		return "a size that cannot be"
+	case f.empty() != f.id.IsZero() || f.empty() != (f.digest == digest{}):
+		return "an empty file has neither id nor digest, and any other has both"
 	}
 	return ""
 }
@@ -261,7 +288,7 @@ func (x *index) open(keys *keyring.TableKeys) error {
 	if err != nil {
 		return err
 	}
-	b, err := decompress(plain)
+	b, err := decompress(plain, maxBody)
 	if err != nil {
 		return corrupt.New(corrupt.ErrFormat, "", -1, "the body: %v", err)
 	}
@@ -283,6 +310,12 @@ func (x *index) parseBody(r *codec.Reader) error {
 			r.Fill(k.File[:])
 			k.Version = r.U32()
 			r.Fill(k.Wrapped[:])
+			if r.Err() == nil && k.Version == 0 {
+				return fmt.Errorf("file %q: a data key under version 0", clip(f.name))
+			}
+		}
+		if r.Err() == nil && (f.empty() != (len(f.keys) == 0) || !f.empty() && f.keys[0].File != f.id) {
+			return fmt.Errorf("file %q: not the data keys that a file of its size has", clip(f.name))
 		}
 		f.smallest, f.largest = r.Bytes(maxRangeKey), r.Bytes(maxRangeKey)
 		if r.Err() != nil {
@@ -319,11 +352,20 @@ func compress(b []byte) ([]byte, error) {
 	return enc.EncodeAll(b, nil), nil
 }
 
-func decompress(b []byte) ([]byte, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxIndex))
+// decompress gives the content of a frame, which may have at most limit bytes. What the
+// frame says is allocated, and what goes beyond is an error before it is there.
+func decompress(b []byte, limit int) ([]byte, error) {
+	var h zstd.Header
+	if err := h.Decode(b); err != nil {
+		return nil, err
+	}
+	if !h.HasFCS || h.Skippable || h.FrameContentSize > uint64(limit) {
+		return nil, codec.ErrBound
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(limit)), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		return nil, err
 	}
 	defer dec.Close()
-	return dec.DecodeAll(b, nil)
+	return dec.DecodeAll(b, make([]byte, 0, h.FrameContentSize))
 }

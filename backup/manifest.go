@@ -142,20 +142,64 @@ func parseManifest(name string, data []byte) (*Backup, error) {
 		return nil, bad(corrupt.ErrFormat, "it is not written as a manifest is")
 	case b.Name != name:
 		return nil, bad(corrupt.ErrForeign, "is the manifest of %q", clip(b.Name))
-	case b.Store.IsZero():
-		return nil, bad(corrupt.ErrFormat, "it names no store")
+	case b.Store.IsZero() || b.Repository.IsZero():
+		return nil, bad(corrupt.ErrFormat, "it names no store, or no repository")
+	case !utc(b.Time) || !utc(b.Finished):
+		return nil, bad(corrupt.ErrFormat, "a time that is not in UTC")
+	case len(b.Label) > maxLabel:
+		return nil, bad(corrupt.ErrFormat, "a label of %d bytes", len(b.Label))
+	case len(b.Tables) == 0:
+		return nil, bad(corrupt.ErrFormat, "it has no table")
 	case !slices.IsSortedFunc(b.Tables, func(a, c BackupTable) int { return compareIDs(a.Table, c.Table) }):
 		return nil, bad(corrupt.ErrFormat, "tables out of order")
 	}
-	for i, t := range b.Tables {
+	for i := range b.Tables {
+		t := &b.Tables[i]
 		if i > 0 && t.Table == b.Tables[i-1].Table {
 			return nil, bad(corrupt.ErrFormat, "table %s twice", t.Table)
 		}
-		if t.Files < 0 || t.Bytes < 0 || t.NewBytes < 0 || t.IndexSize < 0 || t.IndexSize > maxIndex {
-			return nil, bad(corrupt.ErrFormat, "table %s has an entry that cannot be", t.Table)
+		if fault := t.check(); fault != "" {
+			return nil, bad(corrupt.ErrFormat, "table %s: %s", t.Table, fault)
 		}
 	}
 	return b, nil
+}
+
+// check tells what is wrong with a table of a manifest.
+func (t *BackupTable) check() string {
+	switch {
+	case t.Table.IsZero():
+		return "no table has this id"
+	case !utc(t.At) || !utc(t.Until):
+		return "a time that is not in UTC"
+	case t.Files < 0 || t.Files > maxFiles || t.Bytes < 0 || t.Bytes > maxBytes || t.NewBytes < 0 || t.NewBytes > t.Bytes:
+		return "a number of files or bytes that cannot be"
+	case t.IndexSize <= 0 || t.IndexSize > maxIndex:
+		return "no index has this size"
+	case t.Sealed != (t.SealVersion != 0):
+		return "a seal and no version of a key, or the other way"
+	case t.KeyVersions != nil && len(t.KeyVersions) == 0 || !ascending(t.KeyVersions):
+		return "its key versions do not ascend from 1"
+	}
+	return ""
+}
+
+// utc tells whether a time was written in UTC: then it has one way to be written.
+func utc(t time.Time) bool {
+	_, offset := t.Zone()
+	return offset == 0
+}
+
+// ascending tells whether versions of a key are above 0 and each above the one before.
+func ascending(versions []uint32) bool {
+	var last uint32
+	for _, v := range versions {
+		if v <= last {
+			return false
+		}
+		last = v
+	}
+	return true
 }
 
 func canonical(b *Backup, data []byte) bool {
@@ -254,7 +298,8 @@ func damaged(object string, err error) error {
 const Latest = "latest"
 
 // Find returns a backup by name, by a beginning of a name that no other has, or the
-// newest one for Latest. The error is ErrNotFound.
+// newest one for Latest. The error is ErrNotFound; ErrCorruption where the manifest of the
+// one that is meant does not parse.
 func (r *Repository) Find(ctx context.Context, name string) (*Backup, error) {
 	if backupName.MatchString(name) {
 		b, err := r.manifest(ctx, name)
@@ -279,6 +324,12 @@ func (r *Repository) Find(ctx context.Context, name string) (*Backup, error) {
 		if len(list) == 0 {
 			return nil, errors.Join(fmt.Errorf("%w: %s has none", ErrNotFound, r.st.Location()), err)
 		}
+		if err != nil {
+			err = r.newestParses(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
 		return list[len(list)-1], nil
 	}
 	list = slices.DeleteFunc(list, func(b *Backup) bool { return !strings.HasPrefix(b.Name, name) })
@@ -289,6 +340,20 @@ func (r *Repository) Find(ctx context.Context, name string) (*Backup, error) {
 		return list[0], nil
 	}
 	return nil, fmt.Errorf("%w: %d backups begin with %s", ErrNotFound, len(list), clip(name))
+}
+
+// newestParses finds that the manifest of the newest backup is damaged: the one before it is
+// not the newest one, and whoever wants it names it.
+func (r *Repository) newestParses(ctx context.Context) error {
+	names, err := r.backupNames(ctx)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	_, err = r.manifest(ctx, names[len(names)-1])
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil // removed meanwhile
+	}
+	return err
 }
 
 func sum(b []byte) digest { return sha256.Sum256(b) }

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,11 +43,11 @@ const (
 //	 92    8  frames of the segment up to the end of the stretch; 0 where it ends within one
 //	100    8  time of the segment's first frame, nanoseconds since 1970
 //	108    8  time of the last frame up to the end of the stretch
-//	116    4  count of data keys of the segment
+//	116    4  count of data keys of the segment, from 1
 //	          16  what it was made for: the file's id, or that of a change of its key
 //	           4  version of the table's key that wraps it
 //	          60  wrapped data key
-//	          ciphertext, to the end
+//	          ciphertext, to the end: 1 byte to 64 MiB
 //
 // Nothing of the header is authentic: what the log holds is sealed by itself, with its
 // times, and each segment names the one before it.
@@ -127,12 +128,30 @@ func parsePart(b []byte) (p *part, n int, err error) {
 	if r.Err() != nil {
 		return bad(12, "%v", r.Err())
 	}
-	if p.from < 0 {
-		return bad(84, "a negative offset")
+	if r.Len() == 0 || r.Len() > maxPart {
+		return bad(int64(len(b)-r.Len()), "a stretch of %d bytes, not 1 to %d", r.Len(), maxPart)
 	}
 	p.to = p.from + int64(r.Len())
 	p.size = int64(len(b))
+	switch {
+	case p.from < 0 || p.to < p.from:
+		return bad(84, "an offset that cannot be")
+	case p.first.UnixNano() < 0 || p.last.UnixNano() < 0:
+		return bad(100, "a time before 1970")
+	}
+	if p.versions = versionsOf(p.keys); !ascending(p.versions) || len(p.keys) == 0 {
+		return bad(116, "no data key, or one under version 0")
+	}
 	return p, len(b) - r.Len(), nil
+}
+
+// versionsOf are the versions of a table's key that wrap data keys, ascending.
+func versionsOf(keys []keyring.WrappedDataKey) (vs []uint32) {
+	for _, k := range keys {
+		vs = append(vs, k.Version)
+	}
+	slices.Sort(vs)
+	return slices.Compact(vs)
 }
 
 // lineName is the folder of one life of a table's logs.
@@ -190,7 +209,7 @@ func parsePartName(name string) (p part, ok bool) {
 		}
 		p.versions = append(p.versions, uint32(n))
 	}
-	if p.digest.UnmarshalText([]byte(rest[6])) != nil || p.from < 0 || p.to < p.from {
+	if p.digest.UnmarshalText([]byte(rest[6])) != nil || p.from < 0 || p.to <= p.from || p.to-p.from > maxPart || !ascending(p.versions) {
 		return p, false
 	}
 	return p, p.object() == name

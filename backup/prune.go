@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -314,7 +315,12 @@ type sentence struct {
 	Objects []string  `json:"objects"`
 }
 
-const maxSentence = 1 << 30
+// maxSentence bounds a sentence, in bytes, so that maxSentenced objects fit, whatever their
+// names.
+const (
+	maxSentence  = 1 << 30
+	maxSentenced = 1 << 20
+)
 
 // sweep removes what was condemned long enough ago, and condemns what else nobody
 // names.
@@ -358,8 +364,8 @@ func (r *Repository) sweep(ctx context.Context, o PruneOptions, needed map[strin
 	if err != nil || o.DryRun {
 		return err
 	}
-	if len(fresh) > 0 {
-		data, err := json.Marshal(sentence{FormatVersion, now, fresh})
+	for objects := range slices.Chunk(fresh, maxSentenced) {
+		data, err := json.Marshal(sentence{FormatVersion, now, objects})
 		if err != nil {
 			return err
 		}
@@ -436,16 +442,31 @@ func (r *Repository) sentences(ctx context.Context) (map[string]sentence, error)
 		if err != nil {
 			return nil, damaged(info.Name, err)
 		}
-		var s sentence
-		if err := json.Unmarshal(b, &s); err != nil {
-			return nil, corrupt.New(corrupt.ErrFormat, info.Name, -1, "%v", err)
-		}
-		if s.Format != FormatVersion {
-			return nil, corrupt.New(corrupt.ErrVersion, info.Name, -1, "format version %d, this build knows %d", s.Format, FormatVersion)
+		s, err := parseSentence(b)
+		if err != nil {
+			return nil, corrupt.At(info.Name, err)
 		}
 		all[info.Name] = s
 	}
 	return all, nil
+}
+
+// parseSentence reads a sentence, strictly: there is one encoding of each. What it names is
+// looked for among objects that nobody needs, and nowhere else.
+func parseSentence(b []byte) (s sentence, err error) {
+	bad := func(class error, format string, args ...any) (sentence, error) {
+		return sentence{}, corrupt.New(class, "", -1, format, args...)
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return bad(corrupt.ErrFormat, "%v", err)
+	}
+	if s.Format != FormatVersion {
+		return bad(corrupt.ErrVersion, "format version %d, this build knows %d", s.Format, FormatVersion)
+	}
+	if again, err := json.Marshal(s); err != nil || !bytes.Equal(again, b) || !utc(s.Since) || len(s.Objects) == 0 {
+		return bad(corrupt.ErrFormat, "it is not written as a sentence is")
+	}
+	return s, nil
 }
 
 // Pin keeps a backup from Prune and Remove, until Unpin.

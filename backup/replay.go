@@ -156,7 +156,7 @@ func (r *Repository) readPart(ctx context.Context, p part) (stretch []byte, keys
 	if err != nil {
 		return nil, nil, corrupt.At(name, err)
 	}
-	if h.table != p.table || h.incarnation != p.incarnation || h.file != p.file || h.number != p.number || h.from != p.from || h.to != p.to || h.frames != p.frames {
+	if h.digest = p.digest; h.object() != name {
 		return nil, nil, corrupt.New(corrupt.ErrForeign, name, 12, "is another part than its name says")
 	}
 	return b[n:], h.keys, nil

@@ -95,7 +95,7 @@ func (r *Repository) create(ctx context.Context) error {
 		}
 		return fmt.Errorf("%w: %s has %s", ErrNotEmpty, r.st.Location(), clip(o.Name))
 	}
-	b, err := json.MarshalIndent(config{FormatVersion, keyring.NewID(), r.opts.Now().UTC(), about}, "", "  ")
+	b, err := config{FormatVersion, keyring.NewID(), r.opts.Now().UTC(), about}.encode()
 	if err != nil {
 		return err
 	}
@@ -123,11 +123,17 @@ func parseConfig(b []byte) (c config, err error) {
 	if err := dec.Decode(&c); err != nil {
 		return bad(corrupt.ErrFormat, "%v", err)
 	}
-	if _, err := dec.Token(); err != io.EOF || c.ID.IsZero() {
+	if _, err := dec.Token(); err != io.EOF || c.ID.IsZero() || !utc(c.Created) {
 		return bad(corrupt.ErrFormat, "it is not what makes a repository")
+	}
+	if again, err := c.encode(); err != nil || !bytes.Equal(again, b) {
+		return bad(corrupt.ErrFormat, "it is not written as what makes a repository is")
 	}
 	return c, nil
 }
+
+// encode gives its bytes. There is one encoding of each.
+func (c config) encode() ([]byte, error) { return json.MarshalIndent(c, "", "  ") }
 
 // ID is the repository's random id.
 func (r *Repository) ID() keyring.ID { return r.id }

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	lockboxMagic     = "\x93COFRL\r\n" // L: lockbox
+	lockboxMagic     = "\x93COFRB\r\n" // B: box; a key-service file has L
 	lockboxHeaderLen = 28
 
 	// LockboxVersion is the version of the lockbox.
@@ -28,7 +28,7 @@ const (
 // does, and making one takes no key:
 //
 //	off  len
-//	  0    8  magic 93 43 4f 46 52 4c 0d 0a
+//	  0    8  magic 93 43 4f 46 52 42 0d 0a
 //	  8    2  format version
 //	 10    1  suite
 //	 11    1  zero
