@@ -149,6 +149,11 @@ func (r *Repository) readPart(ctx context.Context, p part) (stretch []byte, keys
 	if err != nil {
 		return nil, nil, damaged(name, err)
 	}
+	return openPart(name, p, b)
+}
+
+// openPart takes a part out of its object: it is that which the name tells of.
+func openPart(name string, p part, b []byte) (stretch []byte, keys []keyring.WrappedDataKey, err error) {
 	if sha256.Sum256(b) != p.digest {
 		return nil, nil, corrupt.New(corrupt.ErrAuth, name, -1, "its SHA-256 is not what its name says")
 	}

@@ -108,3 +108,30 @@ func FuzzOverlay(f *testing.F) {
 		require.Equal(t, o.wraps, again.wraps)
 	})
 }
+
+// FuzzLockbox: whatever parses has one encoding, and opens for nobody without its root key;
+// whatever does not is a *corrupt.Error.
+func FuzzLockbox(f *testing.F) {
+	for _, v := range vectors.Load[vectors.LockboxIn, vectors.LockboxOut](f, "lockbox") {
+		f.Add([]byte(v.In.File))
+	}
+	stranger := newFakeRoot("stranger")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		store, e, err := parseLockbox(b)
+		info, ierr := InspectLockbox(b)
+		keys, oerr := OpenLockbox(t.Context(), b, []RootKey{stranger}, Options{})
+		require.Nil(t, keys)
+		require.Error(t, oerr)
+		if err != nil {
+			require.ErrorIs(t, err, corrupt.ErrCorrupt)
+			require.Equal(t, err, ierr)
+			require.Equal(t, err, oerr)
+			return
+		}
+		require.NoError(t, ierr)
+		require.Equal(t, store, info.Store)
+		require.Equal(t, e.id, info.Entry.ID)
+		require.Len(t, info.Entry.Versions, len(e.versions))
+		require.Equal(t, b[lockboxHeaderLen+4:], e.raw)
+	})
+}

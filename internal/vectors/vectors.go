@@ -36,8 +36,8 @@ import (
 
 // Formats are the formats that have vectors, each a directory.
 var Formats = []string{
-	"clean-close", "csv", "export", "header", "jsonl", "key-service", "keyring", "keyring-list",
-	"local-wrap", "manifest-note", "names", "overlay", "passphrase", "recovery", "recovery-sheet", "sstable", "table-metadata", "table-state", "wal",
+	"backup-index", "backup-manifest", "backup-names", "clean-close", "csv", "export", "header", "jsonl", "key-service", "keyring", "keyring-list",
+	"local-wrap", "lockbox", "log-part", "manifest-note", "names", "overlay", "passphrase", "recovery", "recovery-sheet", "sstable", "table-metadata", "table-state", "wal",
 }
 
 // A Vector is one vector of a format.

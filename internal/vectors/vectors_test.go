@@ -47,7 +47,7 @@ var notInAnchor = regexp.MustCompile(`[^a-z0-9 _-]`)
 func TestSections(t *testing.T) {
 	t.Parallel()
 	titles := make(map[string]bool)
-	for _, page := range []string{"docs/format.md", "docs/keyring-format.md"} {
+	for _, page := range []string{"docs/format.md", "docs/keyring-format.md", "docs/repository.md"} {
 		b, err := os.ReadFile(filepath.Join(root, page))
 		require.NoError(t, err)
 		for line := range strings.Lines(string(b)) {

@@ -2,8 +2,8 @@
 //
 //	go run ./testdata/vectors/make testdata/vectors
 //
-// It is written from docs/format.md and docs/keyring-format.md alone, and
-// shares no code with what it tests, but for the types of the files' JSON. So
+// It is written from docs/format.md, docs/keyring-format.md and
+// docs/repository.md alone, and shares no code with what it tests, but for the types of the files' JSON. So
 // it is a second implementation of the writing half of these pages, and a
 // fault that both the pages' code and its tests have in common shows.
 //
@@ -50,6 +50,11 @@ func main() {
 	rekeyed(s)
 	overlays(s)
 	names(s)
+	lockboxes(s)
+	backupIndexes(s)
+	backupManifests(s)
+	backupNames(s)
+	logParts(s)
 	imports(s)
 	for name, b := range s.files {
 		path := filepath.Join(os.Args[1], filepath.FromSlash(name))
