@@ -76,7 +76,8 @@ func lockboxes(s *set) {
 	bad("metadata", "The entry has a MAC under the key that it wraps: over the metadata.", "ErrAuth", 32, flip(b, len(b)-48-5))
 	bad("mac", "The entry has a MAC under the key that it wraps: the MAC itself.", "ErrAuth", 32, flip(b, len(b)-1))
 	g.invalid("not-pinned", "A root key that the configuration does not name is not called.", "ErrRootNotPinned", -1,
-		vectors.LockboxIn{File: b, KeyService: boxed(b).KeyService, Roots: []string{"cofre-local:c"}})
+		vectors.LockboxIn{File: b, Roots: []string{"cofre-local:c"},
+			KeyService: encodeKeyFile(vectors.KeyServiceOut{Revision: 3, Keys: []vectors.RootKey{rootA, rootKey("c", random("root c", 32))}})})
 
 	malformed := func(name, rule string, change func(*entry)) {
 		c := e
