@@ -31,6 +31,8 @@ func TestVectors(t *testing.T) {
 		{labelDataKey, raw[0x20:0x30], 32},
 		{labelOlderKey, versionContext(1), 32},
 		{labelMetadata, raw[0x20:0x30], 32},
+		{labelOverlay, raw[0x20:0x30], 32},
+		{labelRecord, raw[0x20:0x30], 32},
 		{labelList, raw[0x20:0x30], 32},
 		{labelEntryMAC, nil, macLen},
 		{labelKeyringMAC, nil, macLen},
