@@ -130,6 +130,7 @@ func TestCreateStopped(t *testing.T) {
 	for n := 0; ; n += step {
 		put(t, tab, n, n+50)
 		require.NoError(t, tab.Flush())
+		w.now = w.now.Add(time.Hour) // or the last one is not the newest
 		f.at(n)
 		_, err := w.repo.Create(ctx, w.store, CreateOptions{Concurrency: 1})
 		f.never()

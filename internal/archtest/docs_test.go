@@ -66,19 +66,21 @@ func TestLinks(t *testing.T) {
 	require.NotZero(t, links)
 }
 
-// TestReadmeExample holds README's example to the one that compiles and runs.
+// TestReadmeExample holds README's examples to those that compile and run.
 func TestReadmeExample(t *testing.T) {
 	t.Parallel()
-	src, err := os.ReadFile(filepath.Join(root, "engine", "example_test.go"))
-	require.NoError(t, err)
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(src), "\nfunc ExampleOpen() {\n")
-	require.True(t, ok)
-	body, _, ok := strings.Cut(rest, "\n}\n")
-	require.True(t, ok)
-	require.Contains(t, string(readme), "```go\nfunc ExampleOpen() {\n"+body+"\n}\n```",
-		"README.md must show engine.ExampleOpen as it is in engine/example_test.go")
+	for folder, name := range map[string]string{"engine": "ExampleOpen", "backup": "ExampleRepository"} {
+		src, err := os.ReadFile(filepath.Join(root, folder, "example_test.go"))
+		require.NoError(t, err)
+		_, rest, ok := strings.Cut(string(src), "\nfunc "+name+"() {\n")
+		require.True(t, ok)
+		body, _, ok := strings.Cut(rest, "\n}\n")
+		require.True(t, ok)
+		require.Contains(t, string(readme), "```go\nfunc "+name+"() {\n"+body+"\n}\n```",
+			"README.md must show %s as it is in %s/example_test.go", name, folder)
+	}
 }
 
 var exitLine = regexp.MustCompile(`(?m)^ {2,}(\d+)  (\S.*?)` + "`?\\)?,?$")
