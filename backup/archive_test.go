@@ -296,3 +296,41 @@ func attackArchive(t *testing.T, w *world, s *engine.Store, roots []keyring.Root
 func (w *world) firstBackup() string {
 	return strings.TrimPrefix(w.objects(backupsPrefix)[0], backupsPrefix)
 }
+
+// TestManyVersions archives a log that goes on through many rotations, and restores it.
+func TestManyVersions(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	w.repo.opts.Now = time.Now
+	tab := w.table("clinic.patients")
+	require.NoError(t, tab.SetArchiving(ctx, true))
+	put(t, tab, 0, 10)
+	_, err := w.repo.Create(ctx, w.store, CreateOptions{})
+	require.NoError(t, err)
+	ar := w.repo.Archiver(ArchiveOptions{})
+	for n := range 30 {
+		require.NoError(t, tab.RotateKey(ctx))
+		put(t, tab, 10+n, 11+n)
+		if n%7 == 0 {
+			_, err := ar.Ship(ctx, w.store)
+			require.NoError(t, err)
+		}
+	}
+	_, err = ar.Ship(ctx, w.store)
+	require.NoError(t, err)
+	_, err = w.repo.Rewrap(ctx, w.store, RewrapOptions{})
+	require.NoError(t, err)
+	_, err = w.repo.Restore(ctx, w.store, RestoreOptions{ToEnd: true, Roots: []keyring.RootKey{w.root}, As: map[string]string{"clinic.patients": "restored.end"}})
+	require.NoError(t, err)
+	r, err := w.store.Table("restored.end")
+	require.NoError(t, err)
+	require.Equal(t, rows(t, tab), rows(t, r))
+	for _, vs := range [][]uint32{{1}, {1, 2, 3, 4}, {7, 8, 9, 10, 11}} {
+		require.Equal(t, vs, parseVersions(spellVersions(vs)))
+	}
+	require.Equal(t, []uint32{1, 2, 3, 4, 5, 6}, parseVersions(spellVersions([]uint32{1, 2, 3, 5, 6})))
+	for _, s := range []string{"", "_", "2_1", "1_", "1_9999999", "1..2"} {
+		require.Nil(t, parseVersions(s), s)
+	}
+}

@@ -164,12 +164,49 @@ func segmentNumber(n uint64) string { return fmt.Sprintf("%016x", n) }
 // object is the part's name: what its header says, to be read without it, and the digest
 // of the whole.
 func (p *part) object() string {
-	versions := make([]string, len(p.versions))
-	for i, v := range p.versions {
-		versions[i] = strconv.FormatUint(uint64(v), 10)
-	}
 	return fmt.Sprintf("%s%s-%s/%016x-%016x-%x-%016x-%016x-%s-%s", lineName(p.table, p.incarnation), segmentNumber(p.number), p.file,
-		p.from, p.to, p.frames, p.first.UnixNano(), p.last.UnixNano(), strings.Join(versions, "."), p.digest)
+		p.from, p.to, p.frames, p.first.UnixNano(), p.last.UnixNano(), spellVersions(p.versions), p.digest)
+}
+
+// fewVersions are named one by one. A log that goes on through many rotations would have a
+// name that is too long; of more the first and the last are named, and all between them
+// count as needed.
+const fewVersions = 4
+
+func spellVersions(vs []uint32) string {
+	spell := func(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
+	if len(vs) > fewVersions {
+		return spell(vs[0]) + "_" + spell(vs[len(vs)-1])
+	}
+	list := make([]string, len(vs))
+	for i, v := range vs {
+		list[i] = spell(v)
+	}
+	return strings.Join(list, ".")
+}
+
+// parseVersions reads what spellVersions wrote; nil where it did not.
+func parseVersions(s string) (vs []uint32) {
+	first, last, many := strings.Cut(s, "_")
+	if many {
+		from, err := strconv.ParseUint(first, 10, 32)
+		to, lerr := strconv.ParseUint(last, 10, 32)
+		if err != nil || lerr != nil || to < from || to-from >= keyring.MaxVersions {
+			return nil
+		}
+		for v := from; v <= to; v++ {
+			vs = append(vs, uint32(v))
+		}
+		return vs
+	}
+	for v := range strings.SplitSeq(s, ".") {
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil {
+			return nil
+		}
+		vs = append(vs, uint32(n))
+	}
+	return vs
 }
 
 // parsePartName reads the name of a part.
@@ -202,14 +239,8 @@ func parsePartName(name string) (p part, ok bool) {
 			return p, false
 		}
 	}
-	for _, v := range strings.Split(rest[5], ".") {
-		n, err := strconv.ParseUint(v, 10, 32)
-		if err != nil {
-			return p, false
-		}
-		p.versions = append(p.versions, uint32(n))
-	}
-	if p.digest.UnmarshalText([]byte(rest[6])) != nil || p.from < 0 || p.to <= p.from || p.to-p.from > maxPart || !ascending(p.versions) {
+	p.versions = parseVersions(rest[5])
+	if len(p.versions) == 0 || p.digest.UnmarshalText([]byte(rest[6])) != nil || p.from < 0 || p.to <= p.from || p.to-p.from > maxPart || !ascending(p.versions) {
 		return p, false
 	}
 	return p, p.object() == name

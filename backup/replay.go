@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -63,7 +64,7 @@ type archivedSegment struct {
 
 // openArchive finds the log that leads from a backup to a time; zero is as far as it
 // goes. No data is read.
-func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time) (*archivedLog, error) {
+func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time, roots []keyring.RootKey) (*archivedLog, error) {
 	name := t.done.Name
 	if !t.index.sealed {
 		return nil, &RangeError{Table: name, At: at, Spans: []Span{{t.entry.At, t.entry.At}}}
@@ -101,13 +102,36 @@ func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time) 
 	if len(l.segments) > 0 && upTo.After(end) {
 		end = upTo
 	}
-	if at.IsZero() {
-		return l, nil
-	}
-	if at.Before(t.entry.Until) || at.After(end) {
+	if !at.IsZero() && (at.Before(t.entry.Until) || at.After(end)) {
 		return nil, &RangeError{Table: name, At: at, Spans: []Span{{t.entry.Until, end}}}
 	}
-	return l, nil
+	return l, l.openKeys(ctx, t, roots)
+}
+
+// openKeys sees to it that the keys that are open have the versions that the log needs: the
+// lockbox that opened the backup may be older than the log.
+func (l *archivedLog) openKeys(ctx context.Context, t *planned, roots []keyring.RootKey) error {
+	need := t.entry.Needed()
+	for _, s := range l.segments {
+		for _, p := range s.parts {
+			if l.at.IsZero() || !p.first.After(l.at) {
+				// A name may stand for more than these two. Whichever lockbox has the last
+				// has all before it that are not retired.
+				need = append(need, p.versions[0], p.versions[len(p.versions)-1])
+			}
+		}
+	}
+	slices.Sort(need)
+	if need = slices.Compact(need); t.keys.Holds(need) {
+		return nil
+	}
+	keys, err := l.r.Keys(ctx, t.entry.Table, need, roots)
+	if err != nil {
+		return fmt.Errorf("table %s: the keys of its logs: %w", t.entry.Table, err)
+	}
+	t.keys.Wipe()
+	t.keys, l.keys = keys, keys
+	return nil
 }
 
 // segmentsOf puts the parts of segments together: each from its beginning to the last

@@ -249,7 +249,7 @@ func (r *Repository) planTable(ctx context.Context, b *Backup, e *BackupTable, o
 		Name: name, Source: e.Table, Sealed: e.Sealed, Files: e.Files, Bytes: e.Bytes, At: e.At, KeyVersions: e.Needed(),
 	}
 	if o.ToEnd || !o.At.IsZero() {
-		if t.log, err = r.openArchive(ctx, t, o.At); err != nil {
+		if t.log, err = r.openArchive(ctx, t, o.At, o.Roots); err != nil {
 			return nil, err
 		}
 		t.done.Segments = len(t.log.segments)

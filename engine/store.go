@@ -68,9 +68,7 @@ type Store struct {
 	unsure map[keyring.ID]error
 	// making are the names of tables that are being made.
 	making map[string]bool
-	// restoring are tables that are being restored.
-	restoring map[keyring.ID]bool
-	stages    sync.Map // directories of those that are open
+	stages sync.Map // directories of those that are open
 
 	rotating chan struct{} // of capacity 1; full during a rotation of the store key
 
