@@ -132,6 +132,7 @@ func TestCreateStopped(t *testing.T) {
 		require.NoError(t, tab.Flush())
 		w.now = w.now.Add(time.Hour) // or the last one is not the newest
 		f.at(n)
+		w.now = w.now.Add(time.Hour) // of two backups of one moment none is the newest
 		_, err := w.repo.Create(ctx, w.store, CreateOptions{Concurrency: 1})
 		f.never()
 		if err == nil {
