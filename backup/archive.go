@@ -168,6 +168,8 @@ func (a *Archiver) table(ctx context.Context, t *engine.Table, st *ArchiveStatus
 	for _, s := range segments {
 		st.Waiting += s.Length - l.sent[s.FileID]
 	}
+	a.r.noting.Lock() // until there are parts that say what they need
+	defer a.r.noting.Unlock()
 	if err := a.need(ctx, t, l, segments); err != nil {
 		return err
 	}
@@ -407,10 +409,46 @@ func oldestLogs(needed map[string]bool) map[string]string {
 	return oldest
 }
 
+// openFor is how long a line that says nothing may be written to still.
+const openFor = 48 * time.Hour
+
+// keepOpenLogs adds to the oldest logs needed the newest of each line that has no backup
+// and is archived still: the log may be the one that the next backup ends in.
+func (r *Repository) keepOpenLogs(ctx context.Context, oldest map[string]string) error {
+	newest := make(map[string]part)
+	for o, err := range r.st.List(ctx, archivePrefix) {
+		if err != nil {
+			return err
+		}
+		if p, ok := parsePartName(o.Name); ok {
+			line := lineName(p.table, p.incarnation)
+			if have, ok := newest[line]; !ok || p.number > have.number {
+				newest[line] = p
+			}
+		}
+	}
+	for line, p := range newest {
+		if _, ok := oldest[line]; ok {
+			continue
+		}
+		upTo, err := r.upTo(ctx, p.table, p.incarnation)
+		if err != nil {
+			return err
+		}
+		if r.opts.Now().Sub(upTo) < openFor {
+			oldest[line] = segmentNumber(p.number)
+		}
+	}
+	return nil
+}
+
 // unneededLogs visits parts that lie before the newest log of the oldest backup of their
 // line, or whose line has none.
 func (r *Repository) unneededLogs(ctx context.Context, needed map[string]bool, visit func(storage.Info) error) error {
 	oldest := oldestLogs(needed)
+	if err := r.keepOpenLogs(ctx, oldest); err != nil {
+		return err
+	}
 	for o, err := range r.st.List(ctx, archivePrefix) {
 		if err != nil {
 			return err

@@ -334,3 +334,38 @@ func TestManyVersions(t *testing.T) {
 		require.Nil(t, parseVersions(s), s)
 	}
 }
+
+// TestPruneOpenLog prunes between the beginning of an archive and the first backup that
+// ends in its log: what was sent stays, and is restored from.
+func TestPruneOpenLog(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	w.repo.opts.Now = time.Now
+	put(t, w.table("clinic.visits"), 0, 10)
+	tab := w.table("clinic.patients")
+	require.NoError(t, tab.SetArchiving(ctx, true))
+	put(t, tab, 0, 10)
+	ar := w.repo.Archiver(ArchiveOptions{})
+	_, err := ar.Ship(ctx, w.store)
+	require.NoError(t, err)
+	_, err = w.repo.Create(ctx, w.store, CreateOptions{Tables: []string{"clinic.visits"}})
+	require.NoError(t, err)
+	_, err = w.repo.Prune(ctx, PruneOptions{Keep: Retention{Last: 1}, Grace: -1})
+	require.NoError(t, err)
+	_, err = w.repo.Create(ctx, w.store, CreateOptions{Tables: []string{"clinic.patients"}})
+	require.NoError(t, err)
+	put(t, tab, 10, 20)
+	_, err = ar.Ship(ctx, w.store)
+	require.NoError(t, err)
+	_, err = w.repo.Restore(ctx, w.store, RestoreOptions{ToEnd: true, Roots: []keyring.RootKey{w.root}, As: map[string]string{"clinic.patients": "restored.end"}})
+	require.NoError(t, err)
+	r, err := w.store.Table("restored.end")
+	require.NoError(t, err)
+	require.Equal(t, rows(t, tab), rows(t, r))
+	// The newest backup has no table of visits; one before it has.
+	_, err = w.repo.Restore(ctx, w.store, RestoreOptions{
+		Tables: []string{"clinic.visits"}, Roots: []keyring.RootKey{w.root}, As: map[string]string{"clinic.visits": "restored.visits"},
+	})
+	require.NoError(t, err)
+}

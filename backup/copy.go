@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
-	"os"
 
 	"golang.org/x/sync/errgroup"
 
@@ -183,11 +182,11 @@ func (c *copying) lockboxes(ctx context.Context, table keyring.ID) error {
 // object copies a file by way of a temporary one: nothing is put that is not what its
 // name says.
 func (c *copying) object(ctx context.Context, name string, want digest, size int64) (err error) {
-	f, err := os.CreateTemp(c.o.TempDir, "cofre-copy-")
+	f, err := newScratch(c.o.TempDir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	in, err := c.from.st.Get(ctx, name, 0, size)
 	if errors.Is(err, storage.ErrNotFound) {
 		return corrupt.New(corrupt.ErrMissing, name, -1, "an index names it")

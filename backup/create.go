@@ -647,6 +647,8 @@ func (c *creation) publish(ctx context.Context) error {
 // noteNeeded tells a table which versions of its key the repository needs, where it may
 // believe in more than those given.
 func (r *Repository) noteNeeded(ctx context.Context, t *engine.Table, newest []uint32) error {
+	r.noting.Lock()
+	defer r.noting.Unlock()
 	notes, err := t.Backups(ctx)
 	if err != nil {
 		return err

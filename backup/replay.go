@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +66,7 @@ type archivedSegment struct {
 func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time, roots []keyring.RootKey) (*archivedLog, error) {
 	name := t.done.Name
 	if !t.index.sealed {
-		return nil, &RangeError{Table: name, At: at, Spans: []Span{{t.entry.At, t.entry.At}}}
+		return nil, fmt.Errorf("%w: nothing attests which logs follow the backup of %s", ErrUnsealed, name)
 	}
 	parts, err := r.parts(ctx, lineName(t.index.table, t.index.incarnation))
 	if err != nil {
@@ -264,11 +263,11 @@ func (l *archivedLog) segment(ctx context.Context, s archivedSegment, follows bo
 	if len(s.parts) == 0 {
 		return false, missing()
 	}
-	f, err := os.CreateTemp("", "cofre-log-")
+	f, err := newScratch("")
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	size, keys, err := l.assemble(ctx, s, f)
 	if err != nil {
 		return false, err

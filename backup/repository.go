@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cofredb/cofre/backup/storage"
@@ -37,6 +38,10 @@ type Repository struct {
 	st   storage.Storage
 	opts Options
 	id   keyring.ID
+
+	// noting is held while what the repository needs is looked up and noted, and by who
+	// adds to it without the lease.
+	noting sync.Mutex
 }
 
 // config is the object that makes a repository.

@@ -143,11 +143,33 @@ func (p *plan) wipe() {
 }
 
 // plan finds what to restore, and opens every key that it takes.
-func (r *Repository) plan(ctx context.Context, s *engine.Store, o *RestoreOptions) (_ *plan, err error) {
-	b, err := r.base(ctx, o)
+func (r *Repository) plan(ctx context.Context, s *engine.Store, o *RestoreOptions) (*plan, error) {
+	list, err := r.candidates(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	var first error
+	for _, b := range list {
+		p, err := r.planFrom(ctx, s, o, b)
+		if err == nil {
+			return p, nil
+		}
+		if first == nil {
+			first = err
+		}
+		// One that was made without the key does for no moment behind it.
+		if !errors.Is(err, ErrNotFound) && !(o.past() && errors.Is(err, ErrUnsealed)) {
+			break
+		}
+	}
+	return nil, first
+}
+
+// past tells whether archived logs are to be applied.
+func (o *RestoreOptions) past() bool { return o.ToEnd || !o.At.IsZero() }
+
+// planFrom is plan for one backup.
+func (r *Repository) planFrom(ctx context.Context, s *engine.Store, o *RestoreOptions, b *Backup) (_ *plan, err error) {
 	p := &plan{r: r, store: s, o: o, backup: b}
 	defer func() {
 		if err != nil {
@@ -186,29 +208,34 @@ func (r *Repository) plan(ctx context.Context, s *engine.Store, o *RestoreOption
 	return p, p.names()
 }
 
-// base finds the backup to begin with.
-func (r *Repository) base(ctx context.Context, o *RestoreOptions) (*Backup, error) {
-	if o.Backup != "" || o.At.IsZero() && !o.ToEnd {
-		return r.Find(ctx, o.Backup)
+// candidates are the backups that a restore may begin with, the best first: of tables that
+// are named the newest may have none.
+func (r *Repository) candidates(ctx context.Context, o *RestoreOptions) ([]*Backup, error) {
+	if o.Backup != "" && o.Backup != Latest || o.Tables == nil && !o.past() {
+		b, err := r.Find(ctx, o.Backup)
+		return []*Backup{b}, err
 	}
 	list, err := r.Backups(ctx)
-	if err != nil && !errors.Is(err, ErrCorruption) {
+	if err != nil && !(o.past() && errors.Is(err, ErrCorruption)) {
 		return nil, err
 	}
-	for _, b := range slices.Backward(list) {
-		// Nothing attests of an unsealed table which logs follow.
-		if !slices.ContainsFunc(b.Tables, func(t BackupTable) bool { return !t.Sealed || !o.ToEnd && t.Until.After(o.At) }) {
-			return b, nil
-		}
-	}
-	if o.ToEnd {
-		return nil, fmt.Errorf("%w: %s has none that is sealed", ErrNotFound, r.st.Location())
+	if len(list) == 0 {
+		return nil, errors.Join(fmt.Errorf("%w: %s has none", ErrNotFound, r.st.Location()), err)
 	}
 	e := &RangeError{Table: "the store", At: o.At}
 	for _, b := range list {
 		e.Spans = append(e.Spans, Span{b.Time, b.Time})
 	}
-	return nil, e
+	slices.Reverse(list)
+	if !o.At.IsZero() {
+		list = slices.DeleteFunc(list, func(b *Backup) bool {
+			return slices.ContainsFunc(b.Tables, func(t BackupTable) bool { return t.Until.After(o.At) })
+		})
+	}
+	if len(list) == 0 {
+		return nil, e
+	}
+	return list[:min(len(list), lookBack)], nil
 }
 
 // planTable is nil for a table that is not wanted.

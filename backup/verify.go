@@ -391,11 +391,11 @@ func (v *verification) object(ctx context.Context, o *verified, m *meter) (opene
 		}
 		return false, damaged(name, err)
 	}
-	f, err := os.CreateTemp(v.o.TempDir, "cofre-verify-")
+	f, err := newScratch(v.o.TempDir)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	in, err := v.r.st.Get(ctx, name, 0, o.file.size)
 	if err != nil {
 		return false, damaged(name, err)
@@ -408,7 +408,7 @@ func (v *verification) object(ctx context.Context, o *verified, m *meter) (opene
 	if got := digest(h.Sum(nil)); got != o.file.digest {
 		return false, corrupt.New(corrupt.ErrAuth, name, -1, "its SHA-256 is %s, the index says %s", got, o.file.digest)
 	}
-	return true, v.open(f, name, o, keys)
+	return true, v.open(f.File, name, o, keys)
 }
 
 // open opens every seal of a file.

@@ -335,7 +335,7 @@ between, or with --read-data changed.`,
 				if err != nil {
 					return err
 				}
-				return a.verified(rep)
+				return a.verified(rep, noKeys)
 			})
 		},
 	}
@@ -346,7 +346,7 @@ between, or with --read-data changed.`,
 }
 
 // verified prints a report. Faults make the run fail.
-func (a *app) verified(rep *backup.VerifyReport) error {
+func (a *app) verified(rep *backup.VerifyReport, noKeys bool) error {
 	for _, w := range rep.Warnings {
 		a.note("warning: %s", w)
 	}
@@ -362,6 +362,9 @@ func (a *app) verified(rep *backup.VerifyReport) error {
 		fmt.Fprintf(w, "read      %s, %s; every seal of %s opened\n", thousands(int64(rep.Read)), size(rep.ReadBytes), thousands(int64(rep.Opened)))
 		fmt.Fprintf(w, "%s\n", plural(len(rep.Faults), "fault"))
 	})
+	if err == nil && len(rep.Faults) == 0 && !noKeys && rep.Authenticated == 0 && rep.Tables > rep.Unsealed {
+		return &failure{exitKey, errors.New("no root key that --key names opens any of it: nothing was authenticated"), "--no-keys verifies what needs no key"}
+	}
 	if err == nil && len(rep.Faults) > 0 {
 		err = &failure{exitCorruption, fmt.Errorf("the repository has %s", plural(len(rep.Faults), "fault")), `"cofre backup create" sends again what is missing or cut, and what is damaged once its object is removed, if the store has it still`}
 	}

@@ -22,6 +22,7 @@ type restoreFlags struct {
 	prefix   string
 	root     string
 	dryRun   bool
+	discard  bool
 	unsealed bool
 	given    struct{ from, to bool }
 }
@@ -52,6 +53,9 @@ tables get keys of their own, under the first root key that --key names, or that
 --root-key does.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.discard {
+				return a.discardStages(cmd.Context())
+			}
 			f.given.from, f.given.to = cmd.Flags().Changed("from"), cmd.Flags().Changed("to")
 			o, err := f.options(first(args))
 			if err != nil {
@@ -74,6 +78,7 @@ tables get keys of their own, under the first root key that --key names, or that
 	fl.StringVar(&f.prefix, "prefix", "", "restore keys that begin so")
 	fl.StringVar(&f.root, "root-key", "", "the name of the root key for the restored tables")
 	fl.BoolVar(&f.unsealed, "unsealed", false, "restore tables too that were backed up without their key")
+	fl.BoolVar(&f.discard, "discard", false, "remove what restores that were interrupted have fetched, and restore nothing")
 	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "find out whether it would work, and move no data")
 	return c
 }
@@ -194,4 +199,26 @@ func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.S
 			fmt.Fprintf(w, "fetched   %s in %s; %s were there\n", size(rep.Fetched), rep.Elapsed.Round(time.Millisecond), size(rep.Reused))
 		}
 	}))
+}
+
+// discardStages removes what restores have left in the store.
+func (a *app) discardStages(ctx context.Context) error {
+	return a.withStore(ctx, engine.MustExist, func(s *engine.Store, _ *rootKeys) error {
+		ids, err := s.Stages()
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			g, err := s.Stage(id)
+			if err != nil {
+				return err
+			}
+			if err := g.Discard(); err != nil {
+				return err
+			}
+		}
+		return a.print(struct {
+			Discarded int `json:"discarded"`
+		}{len(ids)}, func(w io.Writer) { fmt.Fprintf(w, "discarded %s\n", plural(len(ids), "interrupted restore")) })
+	})
 }
