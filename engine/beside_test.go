@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -380,5 +381,39 @@ func TestSchedulesBesideEachOther(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, v.Close())
 	require.Eventually(t, func() bool { return tab.overdue.Load() == nil }, 20*time.Second, time.Millisecond)
+	require.NoError(t, s.Close())
+}
+
+// TestSnapshotBesideHang makes snapshots and holds of a closed table whose key service does
+// not answer: nobody else waits for it.
+func TestSnapshotBesideHang(t *testing.T) {
+	t.Parallel()
+	root, s, tab := hanging(t, 3*time.Second, new(atomic.Int64))
+	other, err := s.CreateTable(t.Context(), "clinic.visits", TableOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.Close())
+	root.hangs.Store(true)
+	done := make(chan error, 2)
+	go func() {
+		_, err := tab.Snapshot(t.Context(), "s")
+		done <- err
+	}()
+	go func() {
+		h, err := tab.Hold(t.Context())
+		if err == nil {
+			err = h.Close()
+		}
+		done <- err
+	}()
+	began := time.Now()
+	for n := range 5 {
+		time.Sleep(20 * time.Millisecond)
+		_, err := other.Snapshot(t.Context(), fmt.Sprint("s", n))
+		require.NoError(t, err)
+	}
+	require.Less(t, time.Since(began), 2*time.Second)
+	root.hangs.Store(false)
+	<-done
+	<-done
 	require.NoError(t, s.Close())
 }

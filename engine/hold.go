@@ -79,6 +79,7 @@ func (t *Table) Hold(ctx context.Context) (*Held, error) {
 
 // holdAs is Hold in the directory of an id.
 func (t *Table) holdAs(ctx context.Context, id keyring.ID) (*Held, error) {
+	_ = t.wake() // what it fails with, the next opening does
 	t.store.ringMu.Lock()
 	defer t.store.ringMu.Unlock()
 	h := &Held{table: t, id: id, At: time.Now().UTC()}

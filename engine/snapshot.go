@@ -45,12 +45,18 @@ func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error)
 	if err := checkSnapshotName(name); err != nil {
 		return SnapshotInfo{}, err
 	}
+	if err := t.wake(); err != nil {
+		return t.snapshotAsleep(ctx, name, err)
+	}
 	t.store.ringMu.Lock()
 	defer t.store.ringMu.Unlock()
-	keys, m, err := t.openMetadata(ctx)
+	// Until the name is recorded the instance may not close: its next opening would
+	// remove the directory.
+	i, keys, m, err := t.ownKeys()
 	if err != nil {
 		return t.snapshotLocked(ctx, name, err)
 	}
+	defer i.leave()
 	defer keys.Wipe()
 	if _, ok := m.find(name); ok {
 		return SnapshotInfo{}, fmt.Errorf("%w: %s of %s", ErrSnapshotExists, name, t.name)
@@ -60,13 +66,6 @@ func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error)
 	}
 	s := snapshot{SnapshotInfo: SnapshotInfo{Name: name, ID: keyring.NewID(), CreatedAt: time.Now().UTC()}}
 	dir := t.snapshotDir(s.ID)
-	// Until the name is recorded the instance may not close: its next opening
-	// would remove the directory.
-	i, err := t.useForWriting()
-	if err != nil {
-		return t.snapshotLocked(ctx, name, err)
-	}
-	defer i.leave()
 	if err := t.makeSnapshot(i, dir, &s); err != nil {
 		return SnapshotInfo{}, errors.Join(err, t.store.fs.RemoveAll(dir))
 	}
@@ -81,6 +80,29 @@ func (t *Table) Snapshot(ctx context.Context, name string) (SnapshotInfo, error)
 		return SnapshotInfo{}, errors.Join(err, t.store.fs.RemoveAll(dir))
 	}
 	return s.SnapshotInfo, nil
+}
+
+// wake opens the table, before any lock is taken: it may have to ask the key service, for
+// which nobody else is to wait.
+func (t *Table) wake() error {
+	i, err := t.useForWriting()
+	if err == nil {
+		i.leave()
+	}
+	return err
+}
+
+// snapshotAsleep is Snapshot of a table that does not open, and why says for what reason.
+func (t *Table) snapshotAsleep(ctx context.Context, name string, why error) (SnapshotInfo, error) {
+	m, err := t.metadata(ctx) // its key may be there, as where it is locked on request
+	t.store.ringMu.Lock()
+	defer t.store.ringMu.Unlock()
+	if err == nil {
+		if _, ok := m.find(name); ok {
+			return SnapshotInfo{}, fmt.Errorf("%w: %s of %s", ErrSnapshotExists, name, t.name)
+		}
+	}
+	return t.snapshotLocked(ctx, name, why)
 }
 
 func (t *Table) makeSnapshot(i *instance, dir string, s *snapshot) error {
