@@ -79,13 +79,15 @@ func (t *Table) Hold(ctx context.Context) (*Held, error) {
 
 // holdAs is Hold in the directory of an id.
 func (t *Table) holdAs(ctx context.Context, id keyring.ID) (*Held, error) {
-	_ = t.wake() // what it fails with, the next opening does
+	err := t.wake()
 	t.store.ringMu.Lock()
 	defer t.store.ringMu.Unlock()
 	h := &Held{table: t, id: id, At: time.Now().UTC()}
 	h.dir = t.snapshotDir(h.id)
 	t.holds.Store(h.id.String(), h) // before there is a directory: an opening leaves it
-	err := t.hold(ctx, h)
+	if err == nil {
+		err = t.hold(ctx, h)
+	}
 	if errors.Is(err, ErrKeyInaccessible) {
 		err = t.holdLocked(ctx, h, err)
 	}
