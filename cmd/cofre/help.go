@@ -18,8 +18,8 @@ func topics() []*cobra.Command {
     0  done
     1  any other failure
     2  usage: flags, arguments, malformed names
-    3  not found: store, table, key, snapshot, root key
-    4  another process has the store open
+    3  not found: store, table, key, snapshot, root key, backup, repository
+    4  another process has the store open, or writes to the repository
     5  root key inaccessible: denied, unreadable, wrong, out of reach
     6  corruption, and faults that verify found
     7  import took some entries and skipped others that were bad
@@ -37,10 +37,13 @@ object a line, where a verb gives any number of things:
                kms create|describe|disable|enable|rotate,
                kms schedule-deletion|cancel-deletion, kms alias set,
                kms grant, kms seal|unseal,
-               audit head|restart
+               audit head|restart,
+               backup create|show|verify|prune|remove|pin|unpin|copy|rewrap|stats,
+               restore
   JSON Lines   scan, export, table list, snapshot list, keys roots, kms list,
                kms grants, kms alias list, inspect, verify,
-               audit show|verify
+               audit show|verify,
+               backup list|diff|archive|check-storage
 
 verify and audit verify print an object with "type":"fault", "warning" or
 "unverified" (a table whose root key is not to be had) for each finding, and one

@@ -41,8 +41,8 @@
 //	  0  done
 //	  1  any other failure
 //	  2  usage: flags, arguments, malformed names
-//	  3  not found: store, table, key, snapshot, root key
-//	  4  another process has the store open
+//	  3  not found: store, table, key, snapshot, root key, backup, repository
+//	  4  another process has the store open, or writes to the repository
 //	  5  root key inaccessible: denied, unreadable, wrong, out of reach
 //	  6  corruption, and faults that verify found
 //	  7  import took some entries and skipped others that were bad
