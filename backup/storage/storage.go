@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"io"
 	"iter"
 	"time"
@@ -69,6 +70,17 @@ type Storage interface {
 	// Close lets go of connections and handles. Operations that run fail.
 	// Closing twice is no error.
 	Close() error
+}
+
+// A Namer is a Storage that names objects after their bytes, which it reads once: a
+// caller of Put who does so reads them twice.
+type Namer interface {
+	Storage
+
+	// PutNamed is Put of an object whose name is what name makes of the SHA-256 of its
+	// bytes. It returns the SHA-256 also where the name is taken. Until the bytes are
+	// read nobody knows the name: errors before have none.
+	PutNamed(ctx context.Context, src Source, name func(sum [sha256.Size]byte) string) ([sha256.Size]byte, error)
 }
 
 // A Source is what is put: a size and the bytes, which can be read again for

@@ -31,7 +31,8 @@ type Storage struct {
 	turn     chan struct{} // holds a token while a goroutine has, or wants, the lock file
 
 	mu     sync.Mutex
-	synced map[string]bool // folders whose names are known to be durable; guarded by mu
+	synced map[string]bool        // folders whose names are known to be durable; guarded by mu
+	syncs  map[string]*folderSync // the last of each folder; guarded by mu
 
 	link func(old, new string) error // of root
 	// step is told what comes next and may fail it; nil outside tests.
@@ -48,7 +49,7 @@ func Open(name string, o Options) (*Storage, error) {
 	if err != nil {
 		return nil, &storage.Error{Op: "open", Location: name, Class: storage.ErrLocation, Err: err}
 	}
-	s := &Storage{location: abs, turn: make(chan struct{}, 1), synced: map[string]bool{}}
+	s := &Storage{location: abs, turn: make(chan struct{}, 1), synced: map[string]bool{}, syncs: map[string]*folderSync{}}
 	if o.Create {
 		if err := makeAll(abs); err != nil {
 			return nil, s.fail("open", "", err)
@@ -170,8 +171,44 @@ func (s *Storage) at(step string) error {
 	return s.step(step)
 }
 
-// syncFolder makes durable which names a folder has.
+// A folderSync is a sync of a folder. Who comes before it has begun waits for it, and
+// needs none of his own.
+type folderSync struct {
+	begun bool // guarded by Storage.mu
+	done  chan struct{}
+	err   error // set before done is closed
+}
+
+// syncFolder makes durable which names a folder has. Of several callers that wait for a
+// sync that runs, one syncs for all.
 func (s *Storage) syncFolder(folder string) error {
+	s.mu.Lock()
+	last := s.syncs[folder]
+	if last != nil && !last.begun {
+		s.mu.Unlock()
+		<-last.done
+		return last.err
+	}
+	this := &folderSync{done: make(chan struct{})}
+	s.syncs[folder] = this
+	s.mu.Unlock()
+	if last != nil {
+		<-last.done
+	}
+	s.mu.Lock()
+	this.begun = true // what is changed from here on may come too late for it
+	s.mu.Unlock()
+	this.err = s.syncFolderNow(folder)
+	s.mu.Lock()
+	if s.syncs[folder] == this {
+		delete(s.syncs, folder)
+	}
+	s.mu.Unlock()
+	close(this.done)
+	return this.err
+}
+
+func (s *Storage) syncFolderNow(folder string) error {
 	if err := s.at("sync folder"); err != nil {
 		return err
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -81,7 +83,11 @@ func TestFaults(t *testing.T) {
 				return nil
 			}
 			for op, f := range map[string]func() error{
-				"put":     func() error { return s.Put(t.Context(), "a", storage.Bytes([]byte("x"))) },
+				"put": func() error { return s.Put(t.Context(), "a", storage.Bytes([]byte("x"))) },
+				"put named": func() error {
+					_, err := s.PutNamed(t.Context(), storage.Bytes([]byte("x")), func([32]byte) string { return "a" })
+					return err
+				},
 				"replace": func() error { return s.Replace(t.Context(), "a", storage.Bytes([]byte("x"))) },
 				"swap": func() error {
 					_, err := s.Swap(t.Context(), "a", storage.NoVersion, []byte("x"))
@@ -118,6 +124,43 @@ func TestFolderSync(t *testing.T) {
 	require.ErrorIs(t, s.Delete(t.Context(), "a"), storage.ErrUnreachable)
 	s.step = nil
 	storagetest.MustPut(t, s, "a", nil)
+}
+
+// TestFolderSyncShared: callers that wait while a folder is synced share the next sync,
+// and none is content with the one that had begun before it came.
+func TestFolderSyncShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(t.TempDir(), Options{})
+		require.NoError(t, err)
+		defer s.Close()
+		runs, hold := 0, make(chan struct{})
+		s.step = func(at string) error {
+			if runs++; runs == 2 {
+				return syscall.EIO
+			}
+			<-hold
+			return nil
+		}
+		var first error
+		var wg sync.WaitGroup
+		wg.Go(func() { first = s.syncFolder(".") })
+		synctest.Wait() // it syncs
+		var shared [5]error
+		for i := range shared {
+			wg.Go(func() { shared[i] = s.syncFolder(".") })
+		}
+		synctest.Wait() // they wait
+		close(hold)
+		wg.Wait()
+		require.Equal(t, 2, runs)
+		require.NoError(t, first)
+		for _, err := range shared {
+			require.ErrorIs(t, err, syscall.EIO)
+		}
+		require.NoError(t, s.syncFolder("."))
+		require.Empty(t, s.syncs)
+	})
 }
 
 func TestClean(t *testing.T) {

@@ -26,6 +26,11 @@
 // and say so ([storage.ErrUnsupported]). storage.Check tries it within one
 // machine.
 //
+// An object that is named after its bytes ([storage.Namer]) is hashed on its way to
+// tmp~, and so read once. Several Puts at once wait for the disk together: it is worth
+// having more of them than processors. Those that wait for the same folder share a
+// sync.
+//
 // # What is refused
 //
 // Symbolic links below the directory that lead out of it, and links, FIFOs,

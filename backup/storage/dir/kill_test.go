@@ -47,7 +47,12 @@ func putForEver(path string) error {
 	for {
 		b := storagetest.Random(rand.Uint64(), rand.IntN(3<<20))
 		name := nameOf(b)
-		if err := s.Put(ctx, name, storage.Bytes(b)); err != nil {
+		if rand.IntN(2) == 0 {
+			_, err = s.PutNamed(ctx, storage.Bytes(b), func([sha256.Size]byte) string { return name })
+		} else {
+			err = s.Put(ctx, name, storage.Bytes(b))
+		}
+		if err != nil {
 			return err
 		}
 		fmt.Println(name)

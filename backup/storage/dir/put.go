@@ -3,7 +3,9 @@ package dir
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"hash"
 	"io/fs"
 	"os"
 	"path"
@@ -12,7 +14,7 @@ import (
 	"github.com/cofredb/cofre/backup/storage"
 )
 
-const bufferLen = 1 << 20
+const bufferLen = 256 << 10
 
 // buffers bound the memory of Puts: one each, while it runs.
 var buffers = sync.Pool{New: func() any { return new([bufferLen]byte) }}
@@ -31,21 +33,73 @@ func (s *Storage) put(ctx context.Context, name string, src storage.Source, repl
 	if err := s.check(ctx, name); err != nil {
 		return err
 	}
-	if size := src.Size(); size < 0 || size > storage.MaxObject {
-		return storage.ErrTooLarge
-	}
-	if err := s.makeFolder(path.Dir(name)); err != nil {
+	if err := s.room(name, src, replace); err != nil {
 		return err
-	}
-	// What is there is found before bytes are copied in vain.
-	if err := s.vacant(name, replace); err != nil {
-		return s.taken(name, err)
 	}
 	temp, f, err := s.createTemp()
 	if err != nil {
 		return err
 	}
-	err = s.fill(ctx, f, src)
+	err = s.fill(ctx, f, src, nil)
+	return s.finish(ctx, temp, f, name, src.Size(), replace, err)
+}
+
+// room makes the folder of a name, and finds that the name is taken before bytes are
+// copied in vain.
+func (s *Storage) room(name string, src storage.Source, replace bool) error {
+	if err := fits(src); err != nil {
+		return err
+	}
+	if err := s.makeFolder(path.Dir(name)); err != nil {
+		return err
+	}
+	if err := s.vacant(name, replace); err != nil {
+		return s.taken(name, err)
+	}
+	return nil
+}
+
+func fits(src storage.Source) error {
+	if size := src.Size(); size < 0 || size > storage.MaxObject {
+		return storage.ErrTooLarge
+	}
+	return nil
+}
+
+var _ storage.Namer = (*Storage)(nil)
+
+// PutNamed makes an object that is named after its bytes, durably. They are hashed on
+// their way to the temporary file, which has no need of a name.
+func (s *Storage) PutNamed(ctx context.Context, src storage.Source, name func(sum [sha256.Size]byte) string) (sum [sha256.Size]byte, err error) {
+	object, sum, err := s.putNamed(ctx, src, name)
+	return sum, s.fail("put", object, err)
+}
+
+func (s *Storage) putNamed(ctx context.Context, src storage.Source, nameOf func(sum [sha256.Size]byte) string) (name string, sum [sha256.Size]byte, err error) {
+	if err := errors.Join(storage.Ended(ctx), fits(src)); err != nil {
+		return "", sum, err
+	}
+	temp, f, err := s.createTemp()
+	if err != nil {
+		return "", sum, err
+	}
+	h := sha256.New()
+	if err = s.fill(ctx, f, src, h); err == nil {
+		h.Sum(sum[:0])
+		name = nameOf(sum)
+		err = s.check(ctx, name)
+	}
+	if err == nil {
+		err = s.room(name, src, false)
+	}
+	return name, sum, s.finish(ctx, temp, f, name, src.Size(), false, err)
+}
+
+// finish gives a temporary file its name, if err, of what was done to it so far, is nil.
+func (s *Storage) finish(ctx context.Context, temp string, f *os.File, name string, size int64, replace bool, err error) error {
+	if err == nil {
+		err = s.sync(f, size)
+	}
 	if err == nil {
 		err = s.publish(ctx, temp, name, replace)
 	}
@@ -106,8 +160,8 @@ func (s *Storage) createTemp() (string, *os.File, error) {
 	return name, f, nil
 }
 
-// fill copies a source to a file and syncs it.
-func (s *Storage) fill(ctx context.Context, f *os.File, src storage.Source) error {
+// fill copies a source to a file, and to a hash that is not nil.
+func (s *Storage) fill(ctx context.Context, f *os.File, src storage.Source, h hash.Hash) error {
 	b := buffers.Get().(*[bufferLen]byte)
 	defer buffers.Put(b)
 	size := src.Size()
@@ -122,11 +176,19 @@ func (s *Storage) fill(ctx context.Context, f *os.File, src storage.Source) erro
 		if err := s.at("write"); err != nil {
 			return err
 		}
+		if h != nil {
+			h.Write(b[:n]) // never fails
+		}
 		if _, err := f.Write(b[:n]); err != nil {
 			return err
 		}
 		off += n
 	}
+	return nil
+}
+
+// sync makes the bytes of a file durable.
+func (s *Storage) sync(f *os.File, size int64) error {
 	if err := s.at("sync"); err != nil {
 		return err
 	}

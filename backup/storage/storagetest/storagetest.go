@@ -43,6 +43,7 @@ func Run(t *testing.T, c Config) {
 	for name, f := range map[string]func(*testing.T, Config){
 		"RoundTrip":      testRoundTrip,
 		"PutExists":      testPutExists,
+		"PutNamed":       testPutNamed,
 		"PutAtOnce":      testPutAtOnce,
 		"LargeAtOnce":    testLargeAtOnce,
 		"Replace":        testReplace,
