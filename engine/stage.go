@@ -97,8 +97,11 @@ func (g *Stage) Open(name string) (vfs.File, error) {
 	return g.store.fs.Open(path)
 }
 
-// Put makes a file, whole and durable but for its name, out of what write writes; the
-// names are durable when the table is restored. If we crash before, or write fails,
+// Put makes a file out of what write writes, and has the disk begin with it. It is
+// durable when the table is restored, and not before: RestoreTable syncs each file that
+// it takes over, with the wrap of its data key, and seals the others anew. A second sync
+// here would double what a restore waits for. If the machine stops before, the file may
+// be there and have other bytes: who goes on with a stage compares them. If write fails
 // there is no such file.
 func (g *Stage) Put(name string, write func(vfs.File) error) error {
 	path, err := g.path(name)
@@ -113,10 +116,19 @@ func (g *Stage) Put(name string, write func(vfs.File) error) error {
 	if err := write(f); err != nil {
 		return errors.Join(err, f.Close(), fs.Remove(path+partSuffix))
 	}
-	if err := errors.Join(f.SyncData(), f.Close()); err != nil {
+	if err := errors.Join(begin(f), f.Close()); err != nil {
 		return errors.Join(err, fs.Remove(path+partSuffix))
 	}
 	return fs.Rename(path+partSuffix, path)
+}
+
+// begin has the disk write a file while we go on.
+func begin(f vfs.File) error {
+	fi, err := f.Stat()
+	if err == nil {
+		_, err = f.SyncTo(fi.Size())
+	}
+	return err
 }
 
 // Keep removes all files but those named.
