@@ -27,7 +27,8 @@ type CreateOptions struct {
 	Label  string   // at most 256 bytes of UTF-8, in the clear
 	// OtherStore lets a repository that has backups of another store have this one's too.
 	OtherStore bool
-	// Concurrency is how many files are sent at once; 0 is 4.
+	// Concurrency is how many files are sent at once; 0 is 16 where the storage is a
+	// storage.Namer, as a directory is: most of them wait for the disk. Else it is 4.
 	Concurrency int
 	// BytesPerSecond bounds what is sent; 0 does not.
 	BytesPerSecond int64
@@ -42,6 +43,7 @@ const DefaultBusyBytesPerSecond = 32 << 20
 
 const (
 	defaultConcurrency = 4
+	namerConcurrency   = 16
 	maxLabel           = 256
 )
 
@@ -70,7 +72,7 @@ type CreateReport struct {
 // engine.ErrTableNotFound, lease.ErrLocked, and those of engine and storage.
 func (r *Repository) Create(ctx context.Context, s *engine.Store, o CreateOptions) (*CreateReport, error) {
 	if o.Concurrency <= 0 {
-		o.Concurrency = defaultConcurrency
+		o.Concurrency = r.concurrency()
 	}
 	if len(o.Label) > maxLabel {
 		return nil, fmt.Errorf("backup: a label of %d bytes, the limit is %d", len(o.Label), maxLabel)
@@ -96,6 +98,14 @@ func (r *Repository) Create(ctx context.Context, s *engine.Store, o CreateOption
 		return nil, err
 	}
 	return c.report(), nil
+}
+
+// concurrency is how many files are sent at once unless somebody says so.
+func (r *Repository) concurrency() int {
+	if _, ok := r.st.(storage.Namer); ok {
+		return namerConcurrency
+	}
+	return defaultConcurrency
 }
 
 // chosen are the tables of the names, or all.
@@ -131,6 +141,7 @@ type creation struct {
 
 	backup   *Backup
 	copies   []*tableCopy
+	busy     func() bool // see writing
 	warnings []string
 }
 
@@ -176,6 +187,8 @@ func (c *creation) begin() {
 
 // run makes a backup of what is held.
 func (c *creation) run(ctx context.Context) error {
+	c.busy = c.writing()
+	c.busy() // so that the first byte is moved in the knowledge of who writes
 	for _, t := range c.copies {
 		if err := c.prepare(ctx, t); err != nil {
 			return err
@@ -432,7 +445,7 @@ func (c *creation) missing(ctx context.Context) error {
 func (c *creation) copyFiles(ctx context.Context) error {
 	c.m = newMeter("copy", c.o.Progress, c.o.BytesPerSecond)
 	if c.o.BusyBytesPerSecond >= 0 {
-		c.m.giveWay(cmp.Or(c.o.BusyBytesPerSecond, DefaultBusyBytesPerSecond), c.writing())
+		c.m.giveWay(cmp.Or(c.o.BusyBytesPerSecond, DefaultBusyBytesPerSecond), c.busy)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.o.Concurrency)
@@ -503,13 +516,9 @@ func (c *creation) copyFile(ctx context.Context, t *tableCopy, f *indexFile, sen
 		defer in.Close()
 		src = io.NewSectionReader(in, 0, f.size)
 	}
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(src, 0, f.size)}, make([]byte, chunk)); err != nil {
-		return err
-	}
-	h.Sum(f.digest[:0])
+	var err error
+	f.digest, err = c.put(ctx, f, src)
 	name := f.key().object()
-	err := c.r.st.Put(ctx, name, &paced{ctx: ctx, src: src, size: f.size, m: c.m})
 	switch {
 	case err == nil:
 		*sent = f.size
@@ -522,6 +531,35 @@ func (c *creation) copyFile(ctx context.Context, t *tableCopy, f *indexFile, sen
 	}
 	c.m.change(func(p *Progress) { p.Done++ })
 	return err
+}
+
+// put sends a file and returns its digest, also with storage.ErrExists.
+func (c *creation) put(ctx context.Context, f *indexFile, src storage.Source) (d digest, err error) {
+	to := &paced{ctx: ctx, src: src, size: f.size, m: c.m}
+	if n, ok := c.r.st.(storage.Namer); ok {
+		// What a call that was stopped has sent is not copied again to find its name taken.
+		there, err := c.r.hasFile(ctx, f.id)
+		if err != nil {
+			return d, err
+		}
+		if !there {
+			return n.PutNamed(ctx, to, func(sum [sha256.Size]byte) string { return fileKey{f.id, sum}.object() })
+		}
+	}
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(src, 0, f.size)}, make([]byte, chunk)); err != nil {
+		return d, err
+	}
+	h.Sum(d[:0])
+	return d, c.r.st.Put(ctx, fileKey{f.id, d}.object(), to)
+}
+
+// hasFile tells whether there is an object of a file, with whatever bytes.
+func (r *Repository) hasFile(ctx context.Context, id keyring.ID) (bool, error) {
+	for _, err := range r.st.List(ctx, fileKey{ID: id}.prefix()) {
+		return err == nil, err
+	}
+	return false, nil
 }
 
 // verifyOrReplace reads an object whose name is taken.

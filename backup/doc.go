@@ -51,8 +51,12 @@
 // lease), and end before they lose it. Readers take none: Prune removes objects a run
 // after it has removed the last manifest that names them.
 //
-// # Memory
+// # Speed and memory
 //
-// Create and Restore hold a buffer of 1 MiB for each file under way, and the indexes of
-// the tables under way: about 250 bytes a file.
+// Every byte is read once, hashed with SHA-256 and written once. docs/cost.md has what
+// that takes beside a copy of the same files.
+//
+// Create and Restore hold a buffer of 256 KiB for each file under way, and the indexes of
+// the tables under way: about 250 bytes a file. A process that backs up or restores 2.2 GB
+// in 660 files, with an engine and its command line, takes 55 MiB at its peak.
 package backup

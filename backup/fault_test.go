@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -60,6 +61,23 @@ func (f *failing) Put(ctx context.Context, name string, src storage.Source) erro
 	return err
 }
 
+// A failingNamer is one whose storage names objects after their bytes.
+type failingNamer struct {
+	*failing
+	namer storage.Namer
+}
+
+func (f failingNamer) PutNamed(ctx context.Context, src storage.Source, name func([sha256.Size]byte) string) (sum [sha256.Size]byte, err error) {
+	if err := f.fail(); err != nil {
+		return sum, err
+	}
+	sum, err = f.namer.PutNamed(ctx, src, name)
+	if err == nil {
+		f.sent.Add(src.Size())
+	}
+	return sum, err
+}
+
 func (f *failing) Replace(ctx context.Context, name string, src storage.Source) error {
 	if err := f.fail(); err != nil {
 		return err
@@ -99,7 +117,11 @@ func (f *failing) Delete(ctx context.Context, name string) error {
 func (w *world) faulty() *failing {
 	f := &failing{Storage: w.storage}
 	f.never()
-	w.storage = f
+	if n, ok := f.Storage.(storage.Namer); ok {
+		w.storage = failingNamer{f, n}
+	} else {
+		w.storage = f
+	}
 	w.repo = w.open(Options{})
 	return f
 }
@@ -538,7 +560,7 @@ func TestGiveWay(t *testing.T) {
 		m.looked = time.Time{}
 		began := time.Now()
 		for range 4 {
-			require.NoError(t, m.moved(t.Context(), chunk))
+			require.NoError(t, m.moved(t.Context(), 1<<20))
 		}
 		return time.Since(began)
 	}

@@ -23,7 +23,7 @@ const keyLossLabel = "the table's key is lost"
 
 func (k keyLoss) Archive(ctx context.Context, held *engine.Held) (ref string, err error) {
 	r := k.r
-	c := &creation{r: r, store: held.Table().StoreID(), began: time.Now(), o: CreateOptions{Label: keyLossLabel, Concurrency: defaultConcurrency}}
+	c := &creation{r: r, store: held.Table().StoreID(), began: time.Now(), o: CreateOptions{Label: keyLossLabel, Concurrency: r.concurrency()}}
 	err = r.write(ctx, "archive of a table whose key is lost", func(ctx context.Context) error {
 		c.begin()
 		c.copies = []*tableCopy{{table: held.Table(), held: held}}

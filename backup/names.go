@@ -46,9 +46,12 @@ type fileKey struct {
 	Digest digest
 }
 
-func (k fileKey) object() string {
+func (k fileKey) object() string { return k.prefix() + k.Digest.String() }
+
+// prefix is what the names of all objects of the file begin with.
+func (k fileKey) prefix() string {
 	id := k.ID.String()
-	return dataPrefix + id[:2] + "/" + id + "-" + k.Digest.String()
+	return dataPrefix + id[:2] + "/" + id + "-"
 }
 
 // parseObject reads the name of a data object.

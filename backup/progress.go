@@ -109,7 +109,7 @@ func (m *meter) moved(ctx context.Context, n int) error {
 }
 
 // chunk is how much of a file is in memory, in bytes.
-const chunk = 1 << 20
+const chunk = 256 << 10
 
 // A paced source counts, and is slowed down at, the bytes that are read of it the first
 // time: of a repetition nothing is to be told.

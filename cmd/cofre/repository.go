@@ -37,7 +37,7 @@ func (f *repoFlags) register(fs *pflag.FlagSet) {
 // speed registers what bounds a copy.
 func (f *repoFlags) speed(fs *pflag.FlagSet) {
 	fs.Int64Var(&f.mib, "mib-per-second", 0, "move at most so much (0: as fast as it goes)")
-	fs.IntVar(&f.concurrency, "concurrency", 4, "files moved at once")
+	fs.IntVar(&f.concurrency, "concurrency", 0, "files moved at once (0: 4, or 16 into a directory)")
 }
 
 func (f *repoFlags) check() error {
