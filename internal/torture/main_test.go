@@ -87,5 +87,5 @@ func TestChoose(t *testing.T) {
 	require.ErrorContains(t, err, `no family "nothing"`)
 	list, err = choose("")
 	require.NoError(t, err)
-	require.Len(t, list, 10)
+	require.Len(t, list, 11)
 }
