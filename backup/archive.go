@@ -63,7 +63,6 @@ type line struct {
 	incarnation keyring.ID
 	sent        map[keyring.ID]int64 // by segment
 	upTo        time.Time
-	told        time.Time // the last upTo that the repository has
 	dropped     int
 	versions    []uint32 // that the table knows to be needed
 }
@@ -179,7 +178,7 @@ func (a *Archiver) table(ctx context.Context, t *engine.Table, st *ArchiveStatus
 		}
 	}
 	l.upTo, st.UpTo = began, began
-	return a.tell(ctx, t, l, st.Sent > 0)
+	return a.tell(ctx, t, l)
 }
 
 // open learns what the repository has of a table's present life, and compares it with
@@ -327,10 +326,6 @@ func (a *Archiver) send(ctx context.Context, t *engine.Table, s engine.ArchiveSe
 	return err
 }
 
-// tellEvery is how often an archive of a table that is not written to says that it is
-// up to date.
-const tellEvery = time.Minute
-
 // An upTo is the register that says how far a line is archived.
 type upTo struct {
 	UpTo time.Time `json:"up_to"`
@@ -340,8 +335,8 @@ func upToName(table, incarnation keyring.ID) string { return lineName(table, inc
 
 // tell keeps in the repository up to when the line is archived. It is a hint: a restore to
 // a moment behind the last frame needs it.
-func (a *Archiver) tell(ctx context.Context, t *engine.Table, l *line, sent bool) error {
-	if l.incarnation.IsZero() || !sent && l.upTo.Sub(l.told) < tellEvery {
+func (a *Archiver) tell(ctx context.Context, t *engine.Table, l *line) error {
+	if l.incarnation.IsZero() {
 		return nil
 	}
 	b, err := json.Marshal(upTo{l.upTo})
@@ -357,9 +352,6 @@ func (a *Archiver) tell(ctx context.Context, t *engine.Table, l *line, sent bool
 		_, err = a.r.st.Swap(ctx, name, version, b)
 		if errors.Is(err, storage.ErrConflict) {
 			continue // somebody else archives the table too
-		}
-		if err == nil {
-			l.told = l.upTo
 		}
 		return err
 	}

@@ -258,7 +258,7 @@ func (c *creation) prepare(ctx context.Context, t *tableCopy) error {
 	}
 	t.index, t.sent = x, make([]int64, len(x.files))
 	if !x.sealed {
-		c.warnings = append(c.warnings, fmt.Sprintf("%s is backed up without its key, which is not to be had: what belongs to it is checked when it is restored", t.table.Name()))
+		c.warnings = append(c.warnings, fmt.Sprintf("%s is backed up without its key: what belongs to it is checked when it is restored (%v)", t.table.Name(), t.held.Why))
 		return t.forget()
 	}
 	if err := c.note(ctx, t); err != nil {

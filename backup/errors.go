@@ -17,9 +17,9 @@ var (
 	// ErrNotEmpty: the storage holds other objects, and no repository is made among them.
 	ErrNotEmpty = errors.New("other objects lie here")
 	// ErrNotFound: the repository has no such backup, or the backup no such table.
-	ErrNotFound = errors.New("no such backup")
+	ErrNotFound = errors.New("not in the repository")
 	// ErrOtherStore: the repository has backups of another store, and none of this.
-	ErrOtherStore = errors.New("the repository has backups of another store")
+	ErrOtherStore = errors.New("the repository has backups of other stores")
 	// ErrOutOfRange: the backups and archived logs do not reach the time asked for. The
 	// error is a *RangeError.
 	ErrOutOfRange = errors.New("out of the reach of backups and archive")

@@ -375,6 +375,11 @@ func TestLocked(t *testing.T) {
 	put(t, tab, 0, 500)
 	require.NoError(t, tab.RotateKey(ctx))
 	put(t, w.table("clinic.visits"), 0, 10)
+	for n := range 4 { // as often as a command writes
+		put(t, tab, n*100, n*100+50)
+		require.NoError(t, tab.Close())
+	}
+	require.NoError(t, tab.Compact(ctx, nil, nil))
 	want := rows(t, tab)
 	require.NoError(t, tab.Close())
 	require.NoError(t, w.service.Disable(ctx, "of-the-table"))

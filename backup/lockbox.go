@@ -286,3 +286,24 @@ func (r *Repository) rewrap(ctx context.Context, t *engine.Table, backups []*Bac
 	}
 	return w, nil
 }
+
+// RootKeys are the URIs of the root keys that open a table's backups: those of its newest
+// lockbox. No key is needed, and none of it is authentic.
+func (r *Repository) RootKeys(ctx context.Context, table keyring.ID) (uris []string, err error) {
+	names, err := r.lockboxes(ctx, table)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	box, err := r.readLockbox(ctx, names[0])
+	if err != nil {
+		return nil, err
+	}
+	info, err := keyring.InspectLockbox(box)
+	if err != nil {
+		return nil, corrupt.At(names[0], err)
+	}
+	for _, w := range info.Entry.Versions[len(info.Entry.Versions)-1].Wraps {
+		uris = append(uris, w.URI)
+	}
+	return uris, nil
+}

@@ -38,6 +38,7 @@ type Repository struct {
 	st   storage.Storage
 	opts Options
 	id   keyring.ID
+	made bool // by Open
 
 	// noting is held while what the repository needs is looked up and noted, and by who
 	// adds to it without the lease.
@@ -75,6 +76,7 @@ func Open(ctx context.Context, st storage.Storage, opts Options) (*Repository, e
 		if err := r.create(ctx); err != nil {
 			return nil, err
 		}
+		r.made = true
 		b, err = storage.ReadAll(ctx, st, repositoryName, maxConfig)
 	}
 	if err != nil {
@@ -142,6 +144,9 @@ func (c config) encode() ([]byte, error) { return json.MarshalIndent(c, "", "  "
 
 // ID is the repository's random id.
 func (r *Repository) ID() keyring.ID { return r.id }
+
+// Created tells whether Open has made it.
+func (r *Repository) Created() bool { return r.made }
 
 // Location is where it lies.
 func (r *Repository) Location() string { return r.st.Location() }

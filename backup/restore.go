@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -23,6 +24,10 @@ type RestoreOptions struct {
 	// Backup is a name that Find knows; "" is the newest, or with At the newest before it
 	// that was made with all its tables' keys.
 	Backup string
+	// Store is the store whose backups count, where no backup is named; zero is the one
+	// that is restored into, if it has some, else the only one that has. Where there are
+	// several, and none is named, the error is ErrOtherStore.
+	Store keyring.ID
 	// At is the time to restore to, to the frame of a log; zero is the moment of the
 	// backup. It takes an archive of the tables' logs.
 	At time.Time
@@ -144,6 +149,13 @@ func (p *plan) wipe() {
 
 // plan finds what to restore, and opens every key that it takes.
 func (r *Repository) plan(ctx context.Context, s *engine.Store, o *RestoreOptions) (*plan, error) {
+	if s != nil && o.Store.IsZero() {
+		own := *o
+		own.Store = s.ID()
+		if list, err := r.candidates(ctx, &own); err == nil && len(list) > 0 {
+			o.Store = own.Store
+		}
+	}
 	list, err := r.candidates(ctx, o)
 	if err != nil {
 		return nil, err
@@ -181,10 +193,15 @@ func (r *Repository) planFrom(ctx context.Context, s *engine.Store, o *RestoreOp
 		missing[n] = true
 	}
 	var closed []error // of tables of which nobody can tell whether they are wanted
+	var beyond []error // of tables whose logs do not reach
 	for i := range b.Tables {
 		t, err := r.planTable(ctx, b, &b.Tables[i], o)
 		if errors.Is(err, ErrNoLockbox) && o.Tables != nil {
 			closed = append(closed, err)
+			continue
+		}
+		if errors.Is(err, ErrOutOfRange) {
+			beyond = append(beyond, err)
 			continue
 		}
 		if err != nil {
@@ -195,6 +212,9 @@ func (r *Repository) planFrom(ctx context.Context, s *engine.Store, o *RestoreOp
 		}
 		delete(missing, t.done.Name)
 		p.tables = append(p.tables, t)
+	}
+	if len(beyond) > 0 {
+		return nil, errors.Join(beyond...)
 	}
 	for n := range missing {
 		if len(closed) > 0 {
@@ -211,12 +231,15 @@ func (r *Repository) planFrom(ctx context.Context, s *engine.Store, o *RestoreOp
 // candidates are the backups that a restore may begin with, the best first: of tables that
 // are named the newest may have none.
 func (r *Repository) candidates(ctx context.Context, o *RestoreOptions) ([]*Backup, error) {
-	if o.Backup != "" && o.Backup != Latest || o.Tables == nil && !o.past() {
+	if o.Backup != "" && o.Backup != Latest {
 		b, err := r.Find(ctx, o.Backup)
 		return []*Backup{b}, err
 	}
 	list, err := r.Backups(ctx)
 	if err != nil && !(o.past() && errors.Is(err, ErrCorruption)) {
+		return nil, err
+	}
+	if list, err = ofStore(list, o.Store, err); err != nil {
 		return nil, err
 	}
 	if len(list) == 0 {
@@ -235,7 +258,36 @@ func (r *Repository) candidates(ctx context.Context, o *RestoreOptions) ([]*Back
 	if len(list) == 0 {
 		return nil, e
 	}
+	if o.Tables == nil && !o.past() {
+		return list[:1], nil
+	}
 	return list[:min(len(list), lookBack)], nil
+}
+
+// ofStore leaves those of one store. err is what else is wrong.
+func ofStore(list []*Backup, store keyring.ID, err error) ([]*Backup, error) {
+	var stores []string
+	for _, b := range list {
+		if id := b.Store.String(); !slices.Contains(stores, id) {
+			stores = append(stores, id)
+		}
+	}
+	switch {
+	case !store.IsZero():
+		list = slices.DeleteFunc(list, func(b *Backup) bool { return b.Store != store })
+	case len(stores) > 1:
+		return nil, fmt.Errorf("%w: it has some of the stores %s: say which, or name a backup", ErrOtherStore, strings.Join(stores, ", "))
+	}
+	if len(list) > 0 {
+		return list, nil
+	}
+	if errors.Is(err, ErrCorruption) {
+		return nil, err
+	}
+	if !store.IsZero() {
+		return nil, fmt.Errorf("%w: a backup of store %s", ErrNotFound, store)
+	}
+	return nil, nil
 }
 
 // planTable is nil for a table that is not wanted.

@@ -33,8 +33,9 @@ type Held struct {
 	// Incarnation is the table's life; zero where the table's key was not to be had.
 	Incarnation keyring.ID
 	// Sealed: the table's key was there, and has attested what is here told. Else
-	// what is told are hints, taken from names and headers.
+	// what is told are hints, taken from names and headers, and Why says why.
 	Sealed bool
+	Why    error
 	// Files are the files, by name.
 	Files []HeldFile
 	// Seal describes how MANIFEST, markers and logs hang together, for
@@ -162,6 +163,7 @@ func (i *instance) keyRanges() (map[uint64][2][]byte, error) {
 // holdLocked is Hold where why says that the table's key is not to be had; ringMu is
 // held.
 func (t *Table) holdLocked(ctx context.Context, h *Held, why error) error {
+	h.Why = why
 	if err := t.lockAfterRing(ctx); err != nil {
 		return why // it is closing still, or somebody asks for the key
 	}

@@ -136,7 +136,11 @@ func (r *restore) check(ctx context.Context) error {
 	if err := r.from.Preflight(r.src.Stage.dir, seal, true); err != nil {
 		return err
 	}
-	if err := r.from.Complete(r.src.Stage.dir); err != nil {
+	if seal == nil {
+		// Its MANIFEST may name files that went after its last frame. Pebble misses what
+		// it needs when it opens the new table.
+		r.from.Prune(r.src.Stage.dir)
+	} else if err := r.from.Complete(r.src.Stage.dir); err != nil {
 		return err
 	}
 	if !r.src.Compared {

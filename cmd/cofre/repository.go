@@ -8,6 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -57,6 +60,9 @@ func (a *app) withRepository(ctx context.Context, f *repoFlags, create bool, fn 
 	if err := f.check(); err != nil {
 		return err
 	}
+	if create && a.store != "" && insideStore(f.location, a.store) {
+		return &usageError{fmt.Errorf("the repository %s lies in the store: who loses the one loses the other", f.location)}
+	}
 	return a.withRepositoryAt(ctx, f.location, f.wait, create, fn)
 }
 
@@ -70,7 +76,24 @@ func (a *app) withRepositoryAt(ctx context.Context, location string, wait time.D
 	if err != nil {
 		return err
 	}
+	if r.Created() && !a.quiet {
+		a.note("made the repository %s in %s", r.ID(), r.Location())
+	}
 	return fn(r)
+}
+
+// insideStore tells whether a location is the store's directory, or lies in it.
+func insideStore(location, store string) bool {
+	if strings.Contains(location, "://") {
+		return false
+	}
+	at, err := filepath.Abs(location)
+	dir, derr := filepath.Abs(store)
+	if err != nil || derr != nil {
+		return false
+	}
+	rel, err := filepath.Rel(dir, at)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
 // moving draws the progress of a copy.
@@ -123,8 +146,9 @@ was acknowledged before. Only files that the repository has not are sent; after 
 interruption the next call sends what was missing. The repository is made where there is
 none, in an empty directory or prefix.
 
-A table whose root key is not to be had is backed up without it and marked "unsealed":
-nothing is lost, and what belongs to it is checked when it is restored.`,
+A table whose own root key is disabled or out of reach is backed up without it and marked
+"unsealed": what belongs to it is checked when it is restored, which takes --unsealed. The
+store's root key, which opens the list of tables, is needed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, n := range args {
 				if err := checkTableName(n); err != nil {
@@ -179,6 +203,7 @@ func (a *app) backupListCommand(f *repoFlags) *cobra.Command {
 				list, fault := r.Backups(cmd.Context())
 				out := bufio.NewWriter(a.stdout)
 				tw := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+				several := slices.ContainsFunc(list, func(b *backup.Backup) bool { return b.Store != list[0].Store })
 				if !a.json && len(list) > 0 {
 					fmt.Fprintln(tw, "BACKUP\tTIME\tTABLES\tSIZE\tNEW\tNOTE")
 				}
@@ -189,7 +214,11 @@ func (a *app) backupListCommand(f *repoFlags) *cobra.Command {
 						}
 						continue
 					}
-					fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\n", b.Name, when(b.Time), len(b.Tables), size(b.Bytes()), size(b.NewBytes()), backupNote(b))
+					note := backupNote(b)
+					if several {
+						note = strings.TrimSuffix("store "+b.Store.String()+", "+note, ", ")
+					}
+					fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\n", b.Name, when(b.Time), len(b.Tables), size(b.Bytes()), size(b.NewBytes()), note)
 				}
 				return errors.Join(tw.Flush(), out.Flush(), fault)
 			})
@@ -237,7 +266,8 @@ names open its lockboxes, it shows the names of the tables too.`,
 				names := a.tableNames(cmd.Context(), r, b)
 				type table struct {
 					backup.BackupTable
-					Name string `json:"name,omitempty"`
+					Name     string   `json:"name,omitempty"`
+					RootKeys []string `json:"root_keys"`
 				}
 				doc := struct {
 					*backup.Backup
@@ -245,7 +275,11 @@ names open its lockboxes, it shows the names of the tables too.`,
 					Tables []table `json:"tables"`
 				}{Backup: b, Pinned: b.Pinned}
 				for i, t := range b.Tables {
-					doc.Tables = append(doc.Tables, table{t, names[i]})
+					uris, err := r.RootKeys(cmd.Context(), t.Table)
+					if err != nil {
+						return err
+					}
+					doc.Tables = append(doc.Tables, table{t, names[i], uris})
 				}
 				return a.print(doc, func(w io.Writer) {
 					fmt.Fprintf(w, "backup    %s\n", b.Name)
@@ -255,7 +289,7 @@ names open its lockboxes, it shows the names of the tables too.`,
 						fmt.Fprintf(w, "note      %s\n", note)
 					}
 					fmt.Fprintf(w, "size      %s, %s of it new\n", size(b.Bytes()), size(b.NewBytes()))
-					for i, t := range b.Tables {
+					for i, t := range doc.Tables {
 						fmt.Fprintf(w, "table     %s\n", t.Table)
 						if names[i] != "" {
 							fmt.Fprintf(w, "  name    %s\n", names[i])
@@ -267,6 +301,7 @@ names open its lockboxes, it shows the names of the tables too.`,
 						} else {
 							fmt.Fprintf(w, "  keys    unsealed: made without the table's key\n")
 						}
+						fmt.Fprintf(w, "  opens   with any of %s\n", strings.Join(t.RootKeys, ", "))
 					}
 				})
 			})
@@ -412,6 +447,9 @@ the backups of each table by themselves. What no backup needs any more is remove
 later prune, when --grace is over: so who reads meanwhile loses nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Keep == (backup.Retention{}) {
+				return &usageError{errors.New("nothing says which backups to keep: name a --keep rule")}
+			}
 			if cmd.Flags().Changed("grace") && o.Grace == 0 {
 				o.Grace = -1
 			}
@@ -442,10 +480,10 @@ later prune, when --grace is over: so who reads meanwhile loses nothing.`,
 	fl := c.Flags()
 	fl.IntVar(&o.Keep.Last, "keep-last", 0, "keep the newest N")
 	fl.IntVar(&o.Keep.Hourly, "keep-hourly", 0, "keep the newest of each of the last N hours that have one")
-	fl.IntVar(&o.Keep.Daily, "keep-daily", 0, "of days")
-	fl.IntVar(&o.Keep.Weekly, "keep-weekly", 0, "of weeks")
-	fl.IntVar(&o.Keep.Monthly, "keep-monthly", 0, "of months")
-	fl.DurationVar(&o.Keep.Within, "keep-within", 0, "keep all that are so much older than the newest, such as 72h")
+	fl.IntVar(&o.Keep.Daily, "keep-daily", 0, "keep the newest of each of the last N days that have one")
+	fl.IntVar(&o.Keep.Weekly, "keep-weekly", 0, "keep the newest of each of the last N weeks that have one")
+	fl.IntVar(&o.Keep.Monthly, "keep-monthly", 0, "keep the newest of each of the last N months that have one")
+	fl.DurationVar(&o.Keep.Within, "keep-within", 0, "keep all that are at most so much older than the newest, such as 72h")
 	fl.DurationVar(&o.Grace, "grace", backup.DefaultGrace, "how long what no backup needs stays; 0 removes it at once")
 	fl.BoolVarP(&o.DryRun, "dry-run", "n", false, "show what would be removed, and remove nothing")
 	return c
@@ -696,7 +734,13 @@ A store has one user at a time. A program that has it open archives by itself
 				return a.withRepository(cmd.Context(), f, true, func(r *backup.Repository) error {
 					if once {
 						list, err := r.Archiver(o).Ship(cmd.Context(), s)
+						if err == nil && len(list) == 0 {
+							err = noneArchived
+						}
 						return errors.Join(a.archived(list, true), err)
+					}
+					if list, err := r.Archiver(o).Ship(cmd.Context(), s); err == nil && len(list) == 0 {
+						return noneArchived
 					}
 					o.Report = func(list []backup.ArchiveStatus) { _ = a.archived(list, false) }
 					err := r.Archiver(o).Run(cmd.Context(), s)
@@ -715,6 +759,8 @@ A store has one user at a time. A program that has it open archives by itself
 	fl.DurationVar(&o.Every, "every", backup.DefaultArchiveEvery, "how often, and so how much may be missing where the store is lost")
 	return c
 }
+
+var noneArchived = &failure{exitNotFound, errors.New("no table keeps its logs"), `"cofre backup archive --on TABLE" has one do so`}
 
 func (a *app) setArchiving(ctx context.Context, s *engine.Store, names []string, on bool) error {
 	state := "keeps its logs for the archive"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cofredb/cofre/backup"
 	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/keyring"
 )
 
 type restoreFlags struct {
@@ -23,6 +25,8 @@ type restoreFlags struct {
 	root     string
 	dryRun   bool
 	discard  bool
+	sheet    string
+	ofStore  string
 	unsealed bool
 	given    struct{ from, to bool }
 }
@@ -46,7 +50,9 @@ func (a *app) restoreCommand() *cobra.Command {
 What it takes is the repository and a root key that the tables had: --keys names the key
 service's file, --key the keys. Nothing is overwritten. Before a byte of data is moved, it
 finds out whether every key opens and every name is free; --dry-run does that and no more.
-After an interruption the same command goes on where it was.
+After an interruption the same command goes on where it was; --discard gives up. With --at
+every table must be archived ("cofre backup archive --on"), or --table names those that are.
+If all root keys are lost, --sheet takes a recovery sheet.
 
 BACKUP is a name that "cofre backup list" shows, a beginning of one, or "latest". Restored
 tables get keys of their own, under the first root key that --key names, or that
@@ -77,6 +83,8 @@ tables get keys of their own, under the first root key that --key names, or that
 	fl.StringVar(&f.to, "to", "", "restore keys before this one")
 	fl.StringVar(&f.prefix, "prefix", "", "restore keys that begin so")
 	fl.StringVar(&f.root, "root-key", "", "the name of the root key for the restored tables")
+	fl.StringVar(&f.sheet, "sheet", "", "open the backup with the recovery sheet in this file, or - for standard input")
+	fl.StringVar(&f.ofStore, "of-store", "", "the id of the store whose backup it is to be, where the repository has several's")
 	fl.BoolVar(&f.unsealed, "unsealed", false, "restore tables too that were backed up without their key")
 	fl.BoolVar(&f.discard, "discard", false, "remove what restores that were interrupted have fetched, and restore nothing")
 	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "find out whether it would work, and move no data")
@@ -89,12 +97,17 @@ func (f *restoreFlags) options(name string) (o backup.RestoreOptions, err error)
 		return o, err
 	}
 	o = backup.RestoreOptions{Backup: name, DryRun: f.dryRun, Unsealed: f.unsealed, Concurrency: f.repo.concurrency, BytesPerSecond: f.repo.mib << 20}
+	if f.ofStore != "" {
+		if o.Store, err = keyring.ParseID(f.ofStore); err != nil {
+			return o, &usageError{fmt.Errorf("--of-store %q is no id of a store; \"cofre backup list\" shows them", f.ofStore)}
+		}
+	}
 	switch f.at {
 	case "":
 	case backup.Latest:
 		o.ToEnd = true
 	default:
-		if o.At, err = time.Parse(time.RFC3339Nano, f.at); err != nil {
+		if o.At, err = time.Parse(time.RFC3339Nano, strings.Replace(f.at, " ", "T", 1)); err != nil {
 			return o, &usageError{fmt.Errorf("--at %q is no time such as 2026-11-22T10:00:05Z", f.at)}
 		}
 	}
@@ -104,6 +117,9 @@ func (f *restoreFlags) options(name string) (o backup.RestoreOptions, err error)
 			if err := checkTableName(n); err != nil && (renamed || n == from) {
 				return o, err
 			}
+		}
+		if slices.Contains(o.Tables, from) {
+			return o, &usageError{fmt.Errorf("--table names %s twice: restore it once more for another name", from)}
 		}
 		o.Tables = append(o.Tables, from)
 		if renamed {
@@ -125,6 +141,9 @@ func (f *restoreFlags) options(name string) (o backup.RestoreOptions, err error)
 	if f.given.to {
 		o.To = []byte(f.to)
 	}
+	if f.given.from && f.given.to && f.from >= f.to {
+		return o, &usageError{fmt.Errorf("no key is from %q on and before %q", f.from, f.to)}
+	}
 	return o, nil
 }
 
@@ -132,46 +151,77 @@ func (a *app) restore(ctx context.Context, f *restoreFlags, o backup.RestoreOpti
 	if a.store == "" {
 		return &usageError{errors.New("no store named: use --store DIR or COFRE_STORE")}
 	}
-	return a.withRepository(ctx, &f.repo, false, func(r *backup.Repository) error {
-		absent, err := storeAbsent(a.store)
+	if f.sheet != "" {
+		id, err := a.readSheet(f.sheet)
 		if err != nil {
 			return err
 		}
+		defer id.Close()
+		a.identity, a.recoveryMade = id, true
+	}
+	return a.withRepository(ctx, &f.repo, false, func(r *backup.Repository) error {
+		absent, err := storeAbsent(a.store)
+		if err != nil {
+			return fmt.Errorf("%w; restore into a directory that is empty, or not there", err)
+		}
 		if !absent {
 			return a.withStore(ctx, engine.MustExist, func(s *engine.Store, roots *rootKeys) error {
-				return a.restoreInto(ctx, r, s, roots, f, o)
+				var err error
+				if o.RootKey, err = f.rootKey(roots); err != nil {
+					return err
+				}
+				o.Roots = roots.all()
+				return a.restoreInto(ctx, r, s, o)
 			})
 		}
-		roots, err := a.rootKeys(ctx, false)
+		// Before a store is made, or a key for it: whether it would have anything.
+		dry := o
+		dry.DryRun = true
+		if f.sheet != "" { // no other key need be left: the new store gets one
+			dry.Roots = []keyring.RootKey{a.identity}
+		} else {
+			roots, err := a.rootKeys(ctx, false)
+			if err != nil {
+				return err
+			}
+			defer roots.close()
+			dry.Roots = roots.all()
+		}
+		if o.DryRun {
+			return a.restoreInto(ctx, r, nil, dry)
+		}
+		if _, err := r.Restore(ctx, nil, dry); err != nil {
+			return err
+		}
+		roots, err := a.rootKeys(ctx, f.sheet != "")
 		if err != nil {
 			return err
 		}
 		defer roots.close()
-		// Before a store is made: whether it would have anything.
-		dry := o
-		dry.DryRun = true
-		if o.DryRun {
-			return a.restoreInto(ctx, r, nil, roots, f, o)
-		}
-		dry.Roots = roots.all()
-		if _, err := r.Restore(ctx, nil, dry); err != nil {
+		if o.RootKey, err = f.rootKey(roots); err != nil {
 			return err
 		}
+		o.Roots = roots.all()
 		s, err := engine.Open(ctx, a.store, engine.Options{RootKey: roots.RootKey, Roots: roots.others()})
 		if err != nil {
 			return err
 		}
-		return errors.Join(a.restoreInto(ctx, r, s, roots, f, o), s.Close())
+		return errors.Join(a.restoreInto(ctx, r, s, o), s.Close())
 	})
 }
 
-func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.Store, roots *rootKeys, f *restoreFlags, o backup.RestoreOptions) error {
-	o.Roots = roots.all()
-	if f.root != "" {
-		if o.RootKey = roots.byName(f.root); o.RootKey == nil {
-			return &usageError{fmt.Errorf("--root-key %s is not among the root keys that --key names", f.root)}
-		}
+// rootKey is the one that --root-key names among those of --key; nil if it names none.
+func (f *restoreFlags) rootKey(roots *rootKeys) (keyring.RootKey, error) {
+	if f.root == "" {
+		return nil, nil
 	}
+	if k := roots.byName(f.root); k != nil {
+		return k, nil
+	}
+	return nil, &usageError{fmt.Errorf("--root-key %s is not among the root keys that --key names", f.root)}
+}
+
+func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.Store, o backup.RestoreOptions) error {
 	var done func()
 	o.Progress, done = a.moving("restore")
 	rep, err := r.Restore(ctx, s, o)
@@ -187,6 +237,9 @@ func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.S
 		fmt.Fprintf(w, "backup    %s\n", rep.Backup)
 		for _, t := range rep.Tables {
 			fmt.Fprintf(w, "%s  %s as %s, at %s: %s, %s\n", verb, t.Name, t.As, t.At.UTC().Format(time.RFC3339Nano), plural(t.Files, "file"), size(t.Bytes))
+			if (o.ToEnd || !o.At.IsZero()) && t.Segments == 0 {
+				fmt.Fprintf(w, "  logs    none in the archive: the table is as the backup has it\n")
+			}
 			if t.Segments > 0 {
 				fmt.Fprintf(w, "  logs    %s of the archive\n", plural(t.Segments, "segment"))
 			}
