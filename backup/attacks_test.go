@@ -168,7 +168,7 @@ func TestForgedManifests(t *testing.T) {
 		m.Tables[0].Index, m.Tables[0].IndexSize = m.Tables[1].Index, m.Tables[1].IndexSize
 	}, ErrCorruption)
 	forge("another time", func(m *Backup, _ string) { m.Time = m.Time.Add(1) }, ErrCorruption)
-	forge("another store", func(m *Backup, _ string) { m.Store = keyring.NewID() }, ErrCorruption)
+	forge("another store", func(m *Backup, _ string) { m.Store = keyring.NewID() }, ErrCorruption, ErrOtherStore)
 	forge("unsealed on paper", func(m *Backup, _ string) { m.Tables[0].Sealed, m.Tables[0].SealVersion = false, 0 }, ErrCorruption)
 	forge("unsealed", func(m *Backup, dir string) {
 		// The index without its body, as one that was made without a key.
