@@ -210,7 +210,7 @@ func (p *Plan) sizes() (sizes []workload.Size) {
 
 // takes tells whether a system can run a workload.
 func takes(k system.Kind, w workload.Workload) bool {
-	return w.Supported(workload.Abilities{Snapshot: k.Snapshots, RotateRoot: k.RotatesRoot, RotateTableKey: k.RotatesTableKey, Compact: k.Compacts})
+	return w.Supported(workload.Abilities{Snapshot: k.Snapshots, RotateRoot: k.RotatesRoot, RotateTableKey: k.RotatesTableKey, Compact: k.Compacts, Backup: k.BacksUp})
 }
 
 // Turns is how many turns a run has.

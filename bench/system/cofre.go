@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"os"
 	"path/filepath"
 
+	"github.com/cofredb/cofre/backup"
+	"github.com/cofredb/cofre/backup/storage/dir"
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/local"
@@ -18,7 +21,7 @@ var cofreKind = Kind{
 	Compacts:  true,
 	Encrypted: true, Authenticated: true,
 	Options:   "defaults; one table; root key in a local key-service file; never idle",
-	Snapshots: true, RotatesRoot: true, RotatesTableKey: true,
+	Snapshots: true, RotatesRoot: true, RotatesTableKey: true, BacksUp: true,
 	Open: openCofre,
 }
 
@@ -30,19 +33,21 @@ type cofre struct {
 	store   *engine.Store
 	table   *engine.Table
 	write   *engine.WriteOptions
+	dir     string
 }
 
 var (
 	_ Snapshotter = (*cofre)(nil)
 	_ RootRotator = (*cofre)(nil)
 	_ KeyRotator  = (*cofre)(nil)
+	_ Backer      = (*cofre)(nil)
 )
 
 func openCofre(c Config) (_ System, err error) {
 	if err := claim(c.Dir, "cofre"); err != nil {
 		return nil, err
 	}
-	s := &cofre{write: &engine.WriteOptions{NoSync: !c.Durable}}
+	s := &cofre{dir: c.Dir, write: &engine.WriteOptions{NoSync: !c.Durable}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -155,6 +160,39 @@ func (s *cofre) RotateRoot(ctx context.Context) error {
 }
 
 func (s *cofre) RotateTableKey(ctx context.Context) error { return s.table.RotateKey(ctx) }
+
+// repository hands f the one in the system's directory.
+func (s *cofre) repository(ctx context.Context, f func(*backup.Repository) error) (err error) {
+	st, err := dir.Open(filepath.Join(s.dir, "repository"), dir.Options{Create: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	r, err := backup.Open(ctx, st, backup.Options{Create: true})
+	if err != nil {
+		return err
+	}
+	return f(r)
+}
+
+func (s *cofre) Backup(ctx context.Context) error {
+	return s.repository(ctx, func(r *backup.Repository) error {
+		_, err := r.Create(ctx, s.store, backup.CreateOptions{})
+		return err
+	})
+}
+
+func (s *cofre) Restore(ctx context.Context) error {
+	return s.repository(ctx, func(r *backup.Repository) (err error) {
+		path := filepath.Join(s.dir, "restored")
+		to, err := engine.Open(ctx, path, engine.Options{RootKey: s.roots[0]})
+		if err != nil {
+			return err
+		}
+		_, err = r.Restore(ctx, to, backup.RestoreOptions{Roots: s.roots[:]})
+		return errors.Join(err, to.Close(), os.RemoveAll(path))
+	})
+}
 
 func (s *cofre) Close() error {
 	var errs []error

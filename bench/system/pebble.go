@@ -19,12 +19,17 @@ const pebbleModule = "github.com/cockroachdb/pebble/v2"
 var pebbleKind = Kind{
 	Name: "pebble", Title: "Pebble", Module: pebbleModule,
 	Compacts: true,
-	Options:  "the options of a Cofre table; writers wait at 24 sublevels of level 0, as Cofre's do",
+	Options:  "the options of a Cofre table; writers wait at 24 sublevels of level 0, as Cofre's do; a backup is a checkpoint that is copied",
+	BacksUp:  true,
 	Open: func(c Config) (System, error) {
 		if err := claim(c.Dir, "pebble"); err != nil {
 			return nil, err
 		}
-		return openPebble(c, vfs.Default)
+		s, err := openPebble(c, vfs.Default)
+		if err != nil {
+			return nil, err
+		}
+		return &copiedPebble{plainPebble: s.(*plainPebble), dir: c.Dir}, nil
 	},
 }
 

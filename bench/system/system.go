@@ -63,6 +63,14 @@ type KeyRotator interface {
 	RotateTableKey(ctx context.Context) error
 }
 
+// A Backer keeps backups of its rows in its directory, beside the store.
+type Backer interface {
+	// Backup makes a durable backup. What an earlier one has need not be copied again.
+	Backup(ctx context.Context) error
+	// Restore makes a new store, durable, of the newest backup, and removes it.
+	Restore(ctx context.Context) error
+}
+
 // Config says how to open a system. The directory exists; it is empty, or holds
 // what the same kind of system left there.
 type Config struct {
@@ -80,8 +88,8 @@ type Kind struct {
 	Authenticated bool   // a changed byte on disk is an error, not a wrong value
 	Options       string // what it was told, in one line
 	// What not every system can: its System is a Snapshotter, and so on.
-	Snapshots, RotatesRoot, RotatesTableKey bool
-	Compacts                                bool // Compact does something
+	Snapshots, RotatesRoot, RotatesTableKey, BacksUp bool
+	Compacts                                         bool // Compact does something
 	// FlushesAtClose: Settle leaves memtables as they are, only Close flushes them.
 	FlushesAtClose bool
 	Open           func(Config) (System, error)

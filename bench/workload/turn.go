@@ -138,6 +138,9 @@ func (t *Turn) Warm(ctx context.Context, s system.System) error {
 	if t.w.Call == Compact {
 		return t.fill(ctx, s, uint64(len(t.model.versions)))
 	}
+	if t.w.Call == BackupAgain || t.w.Call == Restore {
+		return t.warmBackup(ctx, s)
+	}
 	if !t.w.Loaded || t.w.Caches != Warm || t.w.Call != 0 {
 		return nil
 	}
@@ -152,6 +155,29 @@ func (t *Turn) Warm(ctx context.Context, s system.System) error {
 	})
 	return errors.Join(err, last, ctx.Err())
 }
+
+// warmBackup makes the backup that the workload begins with, and writes some rows again as
+// they are.
+func (t *Turn) warmBackup(ctx context.Context, s system.System) error {
+	if err := s.(system.Backer).Backup(ctx); err != nil || t.w.Call == Restore {
+		return err
+	}
+	if err := s.Load(func(yield func(k, v []byte) bool) {
+		var key, value []byte
+		for i := range uint64(t.ops) {
+			key, value = t.data.AppendKey(key[:0], i), t.data.AppendValue(value[:0], i, 1)
+			if ctx.Err() != nil || !yield(key, value) {
+				return
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	return errors.Join(s.Settle(ctx), ctx.Err())
+}
+
+// whole tells whether a call is counted by its rows.
+func (w Workload) whole() bool { return w.Call == Compact || w.backsUp() }
 
 // warmEnd is the end of the part of the order of keys that warm reads touch.
 func (t *Turn) warmEnd() uint64 {
@@ -288,6 +314,10 @@ func (t *Turn) call(ctx context.Context, s system.System, k int, deadline time.T
 			err = s.Compact(ctx)
 		case Snapshot:
 			err = s.(system.Snapshotter).Snapshot(ctx, fmt.Sprintf("snapshot-%d-%d", k, n))
+		case Backup, BackupAgain:
+			err = s.(system.Backer).Backup(ctx)
+		case Restore:
+			err = s.(system.Backer).Restore(ctx)
 		case Reopen:
 			if s, err = t.reopen(s); err != nil {
 				return r, s, err
@@ -301,7 +331,7 @@ func (t *Turn) call(ctx context.Context, s system.System, k int, deadline time.T
 			return r, s, err
 		}
 		r.Ops++
-		if t.w.Call == Compact {
+		if t.w.whole() {
 			r.Ops = int64(t.ops)
 			r.UserBytes = r.Ops * int64(KeyLen+t.data.size.Mean())
 			break
@@ -323,7 +353,7 @@ func (t *Turn) Check(s system.System) (rows int64, err error) {
 
 // Latency is that of single operations; nil where an operation is not a call.
 func (t *Turn) Latency() *hdrhistogram.Histogram {
-	if t.w.Sweep != 0 || t.w.Call == Compact {
+	if t.w.Sweep != 0 || t.w.whole() {
 		return nil
 	}
 	h := newHistogram()

@@ -93,6 +93,9 @@ const (
 	Compact     Call = 2
 	Reopen      Call = 3
 	Snapshot    Call = 4
+	Backup      Call = 5 // the first
+	BackupAgain Call = 6 // when some rows were written again since the first
+	Restore     Call = 7
 )
 
 // Event is what happens beside a mix, again and again in the middle third of
@@ -128,6 +131,9 @@ var all = []Workload{
 	{Name: "ycsb-f", Does: "half reads, half reads that are followed by an update; zipfian", Class: Mixed, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Modify: 0.5}, Rows: 1},
 	{Name: "reopen", Does: "close, open and read a row", Class: Upkeep, Loaded: true, Slices: 10, Call: Reopen},
 	{Name: "snapshot", Does: "make a named snapshot of a table", Class: Upkeep, Loaded: true, Slices: 10, Call: Snapshot},
+	{Name: "backup", Does: "make a first backup, durably, in a directory on the same disk", Class: Upkeep, Loaded: true, Call: Backup, Rows: 1},
+	{Name: "backupagain", Does: "back up once more when a hundredth of the rows was written again", Class: Upkeep, Loaded: true, Call: BackupAgain, Rows: 0.01},
+	{Name: "restore", Does: "make a new store of a backup", Class: Upkeep, Loaded: true, Call: Restore, Rows: 1},
 	{Name: "rotateroot", Does: "ycsb-a while the root key is rotated, again and again", Class: Rotation, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Update: 0.5}, Rows: 2, Events: RotateRoot, Trace: true},
 	{Name: "rotatekey", Does: "ycsb-a while the table key is rotated, again and again", Class: Rotation, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Update: 0.5}, Rows: 2, Events: RotateTableKey, Trace: true},
 }
@@ -156,6 +162,8 @@ func (w Workload) Supported(can Abilities) bool {
 		return can.Snapshot
 	case w.Call == Compact:
 		return can.Compact
+	case w.backsUp():
+		return can.Backup
 	case w.Events == RotateRoot:
 		return can.RotateRoot
 	case w.Events == RotateTableKey:
@@ -165,14 +173,18 @@ func (w Workload) Supported(can Abilities) bool {
 }
 
 // Abilities are what not every system has.
-type Abilities struct{ Snapshot, RotateRoot, RotateTableKey, Compact bool }
+type Abilities struct{ Snapshot, RotateRoot, RotateTableKey, Compact, Backup bool }
+
+func (w Workload) backsUp() bool {
+	return w.Call == Backup || w.Call == BackupAgain || w.Call == Restore
+}
 
 // Writes tells whether a turn changes the store.
 func (w Workload) Writes() bool {
 	if w.Mix != nil {
 		return w.Mix.Update+w.Mix.Insert+w.Mix.Modify > 0
 	}
-	return w.Call == DeleteRange || w.Call == Compact || w.Call == Snapshot
+	return w.Call == DeleteRange || w.Call == Compact || w.Call == Snapshot || w.backsUp()
 }
 
 // Inserts is the number of rows that a turn of ops operations may add.

@@ -164,6 +164,10 @@ func (r *reader) Read(b []byte) (int, error) {
 		case len(b) == 0:
 			return 0, nil
 		}
+		// What has arrived already would be read on.
+		if ended := storage.Ended(r.ctx); ended != nil {
+			return 0, r.fail(ended)
+		}
 		if r.body == nil {
 			if err := r.open(); err != nil {
 				return 0, r.fail(err)

@@ -178,7 +178,7 @@ func (c *child) run(ctx context.Context, limit time.Duration) (ops int, killed b
 	case herr != nil:
 		return ops, killed, herr
 	case c.refusals && cmd.ProcessState.ExitCode() == refused:
-	case c.refusals && bytes.HasPrefix(errs, ownWakeup):
+	case c.refusals && bytes.Contains(errs, ownWakeup):
 	case werr != nil && !killed && ctx.Err() == nil:
 		return ops, false, verdict.New(verdict.Exit, "the child has ended by itself: %v\n%s", werr, errs)
 	}
@@ -187,7 +187,8 @@ func (c *child) run(ctx context.Context, limit time.Duration) (ops int, killed b
 
 // ownWakeup is what Go's runtime says where it cannot wake itself by a write to
 // a descriptor of its own, which no disk is behind: it ends the process. Where
-// strace makes that write fail, it is no more than a kill.
+// strace makes that write fail, it is no more than a kill. What it says before that may
+// be missing: strace counts by thread.
 var ownWakeup = []byte("runtime: netpollBreak write failed")
 
 // A tail keeps the first of what is written.
