@@ -37,6 +37,7 @@ type Run struct {
 	Ops   int // of each of two writers
 	Every int // a crash after each so many mutations; a quarter as many more at random
 	Again int // crashes in recoveries, for a hundred crashes
+	Most  int // crashes that are looked at, by chance; 0 is all
 	// Disk, if not nil, stands between the store and the disk; a test lies
 	// with it.
 	Disk func(*crashfs.FS) vfs.FS
@@ -192,6 +193,11 @@ func (r *Run) Do(ctx context.Context) (verdict.Counts, error) {
 	}
 	moments := rec.stop()
 	for again := true; len(moments) > 0; again = false {
+		if r.Most > 0 && len(moments) > r.Most {
+			rng := rand.New(rand.NewPCG(r.Seed, 99))
+			rng.Shuffle(len(moments), func(i, j int) { moments[i], moments[j] = moments[j], moments[i] })
+			moments = moments[:r.Most]
+		}
 		counts.Crashes += int64(len(moments))
 		more, err := r.checkAll(ctx, moments, again)
 		if err != nil {

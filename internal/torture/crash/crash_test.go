@@ -15,10 +15,13 @@ import (
 
 func TestRound(t *testing.T) {
 	t.Parallel()
-	r := Run{Seed: rand.Uint64(), Ops: 200, Every: 30, Again: 10}
+	r, least := Run{Seed: rand.Uint64(), Ops: 200, Every: 30, Again: 10}, int64(15)
+	if testing.Short() {
+		r.Ops, r.Most, least = 100, 15, 10
+	}
 	counts, err := r.Do(context.Background())
 	require.NoError(t, err, "seed %d", r.Seed)
-	require.Greater(t, counts.Crashes, int64(15))
+	require.Greater(t, counts.Crashes, least)
 }
 
 // noSync is a disk that says it has synced a log, and has not.
@@ -42,6 +45,9 @@ func (f noSyncFile) SyncData() error { return nil }
 // lost. Where a later file shows it, the store does not open instead.
 func TestDroppedSyncs(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes minutes under the race detector; the full run has it")
+	}
 	found := make(map[verdict.Kind]int)
 	for seed := range uint64(40) {
 		r := Run{Seed: seed, Ops: 150, Every: 10, Disk: func(fs *crashfs.FS) vfs.FS { return noSync{fs} }}
@@ -50,6 +56,7 @@ func TestDroppedSyncs(t *testing.T) {
 			found[v.Kind]++
 		}
 		if found[verdict.Lost] > 0 {
+			t.Logf("found with seed %d", seed)
 			return
 		}
 	}
