@@ -18,11 +18,14 @@ import (
 func TestRound(t *testing.T) {
 	t.Parallel()
 	r := Run{Seed: rand.Uint64(), Ops: 600, Large: 3 << 20, Configs: Configs()}
+	if testing.Short() { // under the race detector it would take minutes
+		r.Ops = 150
+	}
 	counts, err := r.Do(context.Background())
 	if err != nil {
 		t.Fatalf("seed %d: %v\n%s", r.Seed, err, verdict.Of(err).Transcript)
 	}
-	require.Equal(t, int64(600*len(Configs())), counts.Operations)
+	require.Equal(t, int64(r.Ops*len(Configs())), counts.Operations)
 }
 
 // TestTranscripts replays what once failed.
