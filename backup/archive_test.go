@@ -233,6 +233,7 @@ func TestPointInTime(t *testing.T) {
 		r, err := s.Table(as)
 		require.NoError(t, err)
 		check(t, r, oracles, at)
+		t.Logf("moment %d, %s behind the begin: equal", n, at.Sub(begin))
 		_, err = s.DropTable(ctx, as, engine.DropOptions{})
 		require.NoError(t, err)
 	}
@@ -249,7 +250,9 @@ func TestPointInTime(t *testing.T) {
 		require.ErrorAs(t, err, &re)
 		require.NotEmpty(t, re.Spans)
 	}
-	attackArchive(t, w, s, roots, end)
+	if *load <= 10*time.Second { // each attack restores all of the log once more
+		attackArchive(t, w, s, roots, end)
+	}
 }
 
 // attackArchive changes, cuts and takes away what the archive has: a restore that needs
