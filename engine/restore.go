@@ -251,8 +251,8 @@ func (r *restore) apply(ctx context.Context, t *Table) error {
 // cut removes the keys outside the range that is restored, and what they take.
 func (r *restore) cut(ctx context.Context, i *instance) error {
 	i.dirty.Store(true)
-	if len(r.src.From) > 0 {
-		if err := i.result(i.db.DeleteRange([]byte{}, r.src.From, pebble.NoSync)); err != nil {
+	if bytes.Compare(startOfKeys(), r.src.From) < 0 {
+		if err := i.result(i.db.DeleteRange(startOfKeys(), r.src.From, pebble.NoSync)); err != nil {
 			return err
 		}
 	}

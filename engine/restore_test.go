@@ -159,6 +159,11 @@ func TestRestoreRange(t *testing.T) {
 		require.True(t, strings.HasPrefix(k, "0005"), k)
 	}
 	src.Stage = stage(t, s, h)
+	src.From, src.To = []byte{0}, []byte("000600")
+	r, err = s.RestoreTable(t.Context(), "restored.begin", RestoreOptions{}, src)
+	require.NoError(t, err)
+	require.Len(t, tableRows(t, r), 600)
+	src.Stage = stage(t, s, h)
 	src.From, src.To = []byte("2"), []byte("1")
 	_, err = s.RestoreTable(t.Context(), "restored.none", RestoreOptions{}, src)
 	require.Error(t, err)

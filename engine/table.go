@@ -670,7 +670,7 @@ func (t *Table) Compact(ctx context.Context, from, to []byte) error {
 
 func (i *instance) compact(ctx context.Context, from, to []byte) error {
 	if from == nil {
-		from = []byte{}
+		from = startOfKeys()
 	}
 	if to == nil {
 		to = endOfKeys()
@@ -694,6 +694,11 @@ func (i *instance) compact(ctx context.Context, from, to []byte) error {
 	return i.result(err)
 }
 
+// startOfKeys is the least key. The empty one, which is none of a table's, would not do:
+// Pebble takes a span of keys that begins with nil for none, and in places makes nil of
+// what is empty.
+func startOfKeys() []byte { return []byte{0} }
+
 // endOfKeys is greater than every key.
 func endOfKeys() []byte { return bytes.Repeat([]byte{0xff}, MaxKeyLen+1) }
 
@@ -706,7 +711,7 @@ func (t *Table) ApproximateSize(from, to []byte) (uint64, error) {
 	}
 	defer i.leave()
 	if from == nil {
-		from = []byte{}
+		from = startOfKeys()
 	}
 	if to == nil {
 		to = endOfKeys()
