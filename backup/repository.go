@@ -171,6 +171,9 @@ func (r *Repository) write(ctx context.Context, operation string, f func(ctx con
 func (r *Repository) acquire(ctx context.Context, operation string) (*lease.Lease, error) {
 	o := lease.Options{Operation: operation, Wait: r.opts.LockWait > 0}
 	if o.Wait {
+		o.Waiting = func(h lease.Holder) {
+			r.opts.Logger.Warn("waits for another that writes to the repository", "holder", h, "at_most", r.opts.LockWait)
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.opts.LockWait)
 		defer cancel()

@@ -158,7 +158,7 @@ func (t *Turn) apart() []uint64 {
 // in the latency, and the same for every system.
 func (c *client) run(s system.System, began, deadline time.Time, stop *atomic.Bool) {
 	t := c.turn
-	last := time.Now()
+	last, moment := time.Now(), t.moment.Load()
 	for n, o := range c.list {
 		if c.err = c.do(s, o); c.err != nil {
 			stop.Store(true)
@@ -172,7 +172,9 @@ func (c *client) run(s system.System, began, deadline time.Time, stop *atomic.Bo
 			c.trace.add(now.Sub(began), d)
 		}
 		if t.w.Events != 0 {
-			c.phase(n, d)
+			before := moment
+			moment = t.moment.Load()
+			c.phase(n, d, during(before, moment))
 		}
 		last = now
 		if n%16 == 0 && (stop.Load() || now.After(deadline)) {
@@ -245,23 +247,30 @@ func (c *client) scan(s system.System, row uint64, n int) error {
 }
 
 // A turn in which something happens beside the operations has three phases of
-// as many operations each; it happens in the second.
+// as many operations each; it happens in the second, of which those operations
+// count that an event ran beside.
 const phases = 3
 
+// during tells whether an event ran between two moments: they are odd while one does.
+func during(from, to uint64) bool { return from != to || from%2 == 1 }
+
 // phase counts an operation in its phase.
-func (c *client) phase(n int, d time.Duration) {
+func (c *client) phase(n int, d time.Duration, beside bool) {
 	p := n * phases / len(c.list)
+	if c.number == 0 {
+		c.turn.phase.Store(int32(p))
+	}
+	if p == 1 && !beside {
+		return
+	}
 	if c.phases[p] == nil {
 		c.phases[p] = newHistogram()
 	}
 	record(c.phases[p], d)
-	if c.number == 0 {
-		c.turn.phase.Store(int32(p))
-	}
 }
 
 // eventPause is the time between two events.
-const eventPause = 50 * time.Millisecond
+const eventPause = 250 * time.Millisecond
 
 // rotate makes the events, until done is closed.
 func (t *Turn) rotate(ctx context.Context, s system.System, done <-chan struct{}) error {
@@ -277,6 +286,7 @@ func (t *Turn) rotate(ctx context.Context, s system.System, done <-chan struct{}
 			continue
 		}
 		start, name := time.Now(), "root key rotated"
+		t.moment.Add(1)
 		var err error
 		if t.w.Events == RotateRoot {
 			err = s.(system.RootRotator).RotateRoot(ctx)
@@ -284,6 +294,7 @@ func (t *Turn) rotate(ctx context.Context, s system.System, done <-chan struct{}
 			name = "table key rotated"
 			err = s.(system.KeyRotator).RotateTableKey(ctx)
 		}
+		t.moment.Add(1)
 		if err != nil {
 			return err
 		}

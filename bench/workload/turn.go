@@ -31,9 +31,10 @@ type Turn struct {
 	ranges  [][2]uint64 // deleted, as places in the order of keys
 	calls   *hdrhistogram.Histogram
 	events  []Happened
-	started time.Time    // of the first slice
-	phase   atomic.Int32 // of the first client
-	warm    float64      // the share of the table that warm reads touch
+	started time.Time     // of the first slice
+	phase   atomic.Int32  // of the first client
+	moment  atomic.Uint64 // odd while an event runs
+	warm    float64       // the share of the table that warm reads touch
 }
 
 // Options are a turn's sizes.

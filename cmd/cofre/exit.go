@@ -73,6 +73,7 @@ var outcomes = []struct {
 	{storage.ErrUnreachable, exitFailure, "try again: what was sent is not sent twice"},
 	{storage.ErrFull, exitFailure, `free some space there; "cofre backup prune --grace 0" does, of backups that no rule keeps`},
 	{storage.ErrLocation, exitUsage, "--repo takes a directory, or s3://bucket/prefix?endpoint=…&region=…"},
+	{engine.ErrNotArchiving, exitFailure, `"cofre backup archive --on TABLE" has it keep its logs`},
 	{engine.ErrKeyNotLost, exitFailure, `"cofre keys status" shows which tables' keys a program has found lost`},
 	{engine.ErrTableNotFound, exitNotFound, `"cofre table list" shows the tables`},
 	{engine.ErrSnapshotNotFound, exitNotFound, `"cofre snapshot list TABLE" shows the snapshots`},

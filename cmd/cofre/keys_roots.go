@@ -195,7 +195,8 @@ its own, or of the one that --from names where it has several, and a new version
 its own key: who holds the former root key, and a copy of the store, cannot open
 files that are made from then on, unless his copy of the key service's file has the
 new root key too. Files that exist stay open to him. From then on --key must name
-the new root key as well.
+the new root key as well. Backups open with the former one until "cofre backup
+rewrap" was run: keep it until then.
 
 Without --to the table keeps its root keys, whose newest material then wraps the
 table's key, after "cofre kms rotate". The table's key is the same: that keeps

@@ -16,8 +16,10 @@ func (a *app) kmsScheduleDeletionCommand() *cobra.Command {
 the file after that date is what destroys it.
 
 What a destroyed key has wrapped opens no more: stores and tables of which it
-is the only root key are lost. It says which stores the service knows of, and
-not which keys they have: "cofre stats" and "cofre table list" on each tell.
+is the only root key are lost, and backups that were made while it was:
+"cofre backup rewrap" makes them open with the root keys of now. It says which
+stores the service knows of, and not which keys they have: "cofre stats" and
+"cofre table list" on each tell.
 A copy of the file from before still has the key.`,
 		func(ctx context.Context, s *local.Service, name string) error {
 			if days == 0 { // which is the default to the service, and no answer here

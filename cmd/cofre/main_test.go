@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,6 +62,7 @@ func TestScript(t *testing.T) {
 			"lines":  lines,
 			"sheet":  sheet,
 			"lose":   lose,
+			"pick":   pick,
 		},
 	})
 }
@@ -83,6 +85,16 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, not %d", got, want)
 	}
+}
+
+// pick VARIABLE PATTERN sets a variable to what the pattern's group matches in the
+// standard output of the last command.
+func pick(ts *testscript.TestScript, _ bool, args []string) {
+	m := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) != 2 {
+		ts.Fatalf("nothing matches %s", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // the one file that a pattern matches.

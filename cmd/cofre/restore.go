@@ -229,6 +229,14 @@ func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.S
 	if rep == nil {
 		return err
 	}
+	empty := make(map[string]bool)
+	if err == nil && !rep.DryRun && (o.From != nil || o.To != nil || o.Prefix != nil) {
+		for _, t := range rep.Tables {
+			if empty[t.As], err = tableEmpty(s, t.As); err != nil {
+				break
+			}
+		}
+	}
 	return errors.Join(err, a.print(rep, func(w io.Writer) {
 		verb := "restored"
 		if rep.DryRun {
@@ -247,11 +255,25 @@ func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.S
 				fmt.Fprintf(w, "  sealed  no: made without the table's key; every seal is opened\n")
 			}
 			fmt.Fprintf(w, "  keys    versions %v of the table's key open\n", t.KeyVersions)
+			if empty[t.As] {
+				fmt.Fprintf(w, "  rows    none: no key of the table lies in the range\n")
+			}
 		}
 		if !rep.DryRun {
 			fmt.Fprintf(w, "fetched   %s in %s; %s were there\n", size(rep.Fetched), rep.Elapsed.Round(time.Millisecond), size(rep.Reused))
 		}
 	}))
+}
+
+func tableEmpty(s *engine.Store, name string) (bool, error) {
+	t, err := s.Table(name)
+	if err != nil {
+		return false, err
+	}
+	for _, err := range t.Scan(engine.ScanOptions{Limit: 1}) {
+		return false, err
+	}
+	return true, nil
 }
 
 // discardStages removes what restores have left in the store.

@@ -50,13 +50,13 @@ func Open(name string, o Options) (*Storage, error) {
 		return nil, &storage.Error{Op: "open", Location: name, Class: storage.ErrLocation, Err: err}
 	}
 	s := &Storage{location: abs, turn: make(chan struct{}, 1), synced: map[string]bool{}, syncs: map[string]*folderSync{}}
+	if fi, err := os.Stat(abs); err == nil && !fi.IsDir() {
+		return nil, &storage.Error{Op: "open", Location: abs, Class: storage.ErrLocation, Err: errors.New("it is no directory")}
+	}
 	if o.Create {
 		if err := makeAll(abs); err != nil {
 			return nil, s.fail("open", "", err)
 		}
-	}
-	if fi, err := os.Stat(abs); err == nil && !fi.IsDir() {
-		return nil, s.fail("open", "", storage.ErrNotRegular)
 	}
 	if s.root, err = os.OpenRoot(abs); err != nil {
 		return nil, s.fail("open", "", err)

@@ -58,7 +58,7 @@ func TestOpen(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for _, create := range []bool{false, true} {
 		_, err = Open(file, Options{Create: create})
-		require.ErrorIs(t, err, storage.ErrNotRegular)
+		require.ErrorIs(t, err, storage.ErrLocation)
 		_, err = Open(filepath.Join(file, "below"), Options{Create: create})
 		require.Error(t, err)
 	}

@@ -24,6 +24,9 @@ type Options struct {
 	// Wait waits until the lock is free. Without it Acquire takes no longer
 	// than it takes to see whether the holder lives: a TTL at most.
 	Wait bool
+	// Waiting is called once, before Acquire begins to wait for a holder that it has
+	// seen; nil calls nothing.
+	Waiting func(Holder)
 }
 
 // A Lease is a lock that is held. Its methods may be used by several goroutines
@@ -63,6 +66,10 @@ func Acquire(ctx context.Context, s storage.Storage, name string, o Options) (*L
 		l, err := c.try(ctx)
 		if l != nil || err != nil {
 			return l, err
+		}
+		if o.Wait && o.Waiting != nil && c.seen != nil {
+			o.Waiting(c.seen.holder())
+			o.Waiting = nil
 		}
 		if err := pause(ctx, c.interval()); err != nil {
 			return nil, c.locked(err)

@@ -189,9 +189,12 @@ func TestRemoteAlive(t *testing.T) {
 		// Who waits, waits on.
 		waited, stop := context.WithTimeout(t.Context(), 2*time.Hour)
 		defer stop()
-		_, err = Acquire(waited, m, "lock", Options{Wait: true})
+		var told []Holder
+		_, err = Acquire(waited, m, "lock", Options{Wait: true, Waiting: func(h Holder) { told = append(told, h) }})
 		require.ErrorIs(t, err, ErrLocked)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Len(t, told, 1)
+		require.Equal(t, r.holder(), told[0])
 		cancel()
 		renewing.Wait()
 	})
