@@ -42,7 +42,7 @@ type Storage struct {
 var _ storage.Storage = (*Storage)(nil)
 
 // Open opens a directory. It fails with [storage.ErrNotFound] where there is
-// none and Create is not set, with [storage.ErrNotRegular] where something else
+// none and Create is not set, with [storage.ErrLocation] where something else
 // has its name, with [storage.ErrDenied], or with [storage.ErrFull].
 func Open(name string, o Options) (*Storage, error) {
 	abs, err := filepath.Abs(name)

@@ -194,7 +194,7 @@ func TestRemoteAlive(t *testing.T) {
 		require.ErrorIs(t, err, ErrLocked)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Len(t, told, 1)
-		require.Equal(t, r.holder(), told[0])
+		require.Equal(t, elsewhere(0).ID, told[0].ID)
 		cancel()
 		renewing.Wait()
 	})
