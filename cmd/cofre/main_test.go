@@ -49,6 +49,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("CREDENTIALS_DIRECTORY", "")
 			env.Setenv("COFRE_RECOVERY", "")
 			env.Setenv("KEYS", env.WorkDir+"/config/cofre/keys.cofre")
+			// Under the race detector each process sleeps a second before it ends.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
