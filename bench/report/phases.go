@@ -4,24 +4,26 @@ package report
 // whose latencies before, during and after them are known.
 func (x *Result) rotations() (n int) {
 	for _, r := range x.Rounds {
-		if len(r.Phases) == 3 {
+		if len(r.Phases) >= 3 {
 			n += len(r.Events)
 		}
 	}
 	return n
 }
 
-// phaseP99 is the p99 before, during and after the events, in nanoseconds:
-// medians over rounds.
-func (x *Result) phaseP99() (p99 [3]float64) {
+// phaseP99 is the p99 before, during and after the events, and of what one ran beside,
+// in nanoseconds: medians over rounds. 0 where it is not known.
+func (x *Result) phaseP99() (p99 [4]float64) {
 	for p := range p99 {
 		var all []float64
 		for _, r := range x.Rounds {
-			if len(r.Phases) == len(p99) {
+			if p < len(r.Phases) {
 				all = append(all, float64(r.Phases[p].P99))
 			}
 		}
-		p99[p] = Summarize(all).Median
+		if len(all) > 0 {
+			p99[p] = Summarize(all).Median
+		}
 	}
 	return p99
 }

@@ -121,7 +121,8 @@ type Round struct {
 	Stopped     bool     `json:"stopped,omitempty"` // at MaxSeconds, before all operations were done
 	Checked     int64    `json:"checked"`           // rows that were compared with what they should be, after the turn
 	// Phases are the latencies before, during and after the events of a turn that
-	// has events: a third of its operations each.
+	// has events: a third of its operations each. The fourth are those during the events
+	// that one ran beside.
 	Phases   []Latency `json:"phases,omitempty"`
 	Timeline []Point   `json:"timeline,omitempty"`
 	Events   []Event   `json:"events,omitempty"`

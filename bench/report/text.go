@@ -176,9 +176,13 @@ func (r *Report) facts() []fact {
 					verdict += " missed"
 				}
 			}
-			add("rotations", "%s on %s: %s, %s each; p99 of reads and writes %s before, %s meanwhile (%.2f%s), %s after",
+			running := ""
+			if p99[3] > 0 {
+				running = fmt.Sprintf(", %s while one runs", nanos(p99[3]))
+			}
+			add("rotations", "%s on %s: %s, %s each; p99 of reads and writes %s before, %s meanwhile (%.2f%s), %s after%s",
 				x.Workload, r.Title(x.System), plural(x.rotations(), "rotation"), nanos(x.eventSeconds()*1e9),
-				nanos(p99[0]), nanos(p99[1]), p99[1]/p99[0], verdict, nanos(p99[2]))
+				nanos(p99[0]), nanos(p99[1]), p99[1]/p99[0], verdict, nanos(p99[2]), running)
 		}
 	}
 	return facts

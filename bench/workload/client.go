@@ -26,7 +26,7 @@ type client struct {
 	apart      []uint64 // rows that are still to be read, where no block is read twice
 
 	latency *hdrhistogram.Histogram
-	phases  [phases]*hdrhistogram.Histogram // nil where nothing happens beside
+	phases  [phases + 1]*hdrhistogram.Histogram // nil where nothing happens beside
 	trace   *trace
 	ops     int64 // of the last slice, as all below
 	bytes   int64
@@ -174,7 +174,7 @@ func (c *client) run(s system.System, began, deadline time.Time, stop *atomic.Bo
 		if t.w.Events != 0 {
 			before := moment
 			moment = t.moment.Load()
-			c.phase(n, d, during(before, moment))
+			c.phase(n, d, before, moment)
 		}
 		last = now
 		if n%16 == 0 && (stop.Load() || now.After(deadline)) {
@@ -247,42 +247,51 @@ func (c *client) scan(s system.System, row uint64, n int) error {
 }
 
 // A turn in which something happens beside the operations has three phases of
-// as many operations each; it happens in the second, of which those operations
-// count that an event ran beside.
-const phases = 3
+// as many operations each; it happens in the second. Those operations of the second
+// that an event ran beside are counted once more, as a fourth.
+const (
+	phases = 3
+	beside = phases
+)
 
-// during tells whether an event ran between two moments: they are odd while one does.
-func during(from, to uint64) bool { return from != to || from%2 == 1 }
+// overlaps tells whether an event ran between two moments: they are odd while one does.
+func overlaps(from, to uint64) bool { return from != to || from%2 == 1 }
 
-// phase counts an operation in its phase.
-func (c *client) phase(n int, d time.Duration, beside bool) {
+// phase counts operation n in its phase.
+func (c *client) phase(n int, d time.Duration, from, to uint64) {
 	p := n * phases / len(c.list)
 	if c.number == 0 {
 		c.turn.phase.Store(int32(p))
 	}
-	if p == 1 && !beside {
-		return
+	c.count(p, d)
+	if p == 1 && overlaps(from, to) {
+		c.count(beside, d)
 	}
+}
+
+func (c *client) count(p int, d time.Duration) {
 	if c.phases[p] == nil {
 		c.phases[p] = newHistogram()
 	}
 	record(c.phases[p], d)
 }
 
-// eventPause is the time between two events.
-const eventPause = 250 * time.Millisecond
+// eventPause is the time from one event to the next, or what an event takes if that
+// is longer.
+const eventPause = time.Second
 
 // rotate makes the events, until done is closed.
 func (t *Turn) rotate(ctx context.Context, s system.System, done <-chan struct{}) error {
-	tick := time.NewTicker(eventPause)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-done:
 			return nil
 		case <-tick.C:
 		}
-		if t.phase.Load() != 1 {
+		if t.phase.Load() != 1 || time.Since(last) < eventPause {
 			continue
 		}
 		start, name := time.Now(), "root key rotated"
@@ -298,16 +307,18 @@ func (t *Turn) rotate(ctx context.Context, s system.System, done <-chan struct{}
 		if err != nil {
 			return err
 		}
+		last = start
 		t.events = append(t.events, Happened{At: start.Sub(t.started), Took: time.Since(start), Name: name})
 	}
 }
 
-// Phases are the latencies before, during and after the events; nil without.
+// Phases are the latencies before, during and after the events, and of what an event
+// ran beside; nil without.
 func (t *Turn) Phases() []*hdrhistogram.Histogram {
 	if t.w.Events == 0 {
 		return nil
 	}
-	out := make([]*hdrhistogram.Histogram, phases)
+	out := make([]*hdrhistogram.Histogram, phases+1)
 	for p := range out {
 		out[p] = newHistogram()
 		for _, c := range t.clients {

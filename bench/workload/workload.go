@@ -98,8 +98,8 @@ const (
 	Restore     Call = 7
 )
 
-// Event is what happens beside a mix, again and again in the middle third of
-// its time.
+// Event is what happens beside a mix, each second in the middle third of its
+// operations.
 type Event uint8
 
 const (
@@ -134,8 +134,8 @@ var all = []Workload{
 	{Name: "backup", Does: "make a first backup, durably, in a directory on the same disk", Class: Upkeep, Loaded: true, Call: Backup, Rows: 1},
 	{Name: "backupagain", Does: "back up once more when a hundredth of the rows was written again", Class: Upkeep, Loaded: true, Call: BackupAgain, Rows: 0.01},
 	{Name: "restore", Does: "make a new store of a backup", Class: Upkeep, Loaded: true, Call: Restore, Rows: 1},
-	{Name: "rotateroot", Does: "ycsb-a while the root key is rotated, again and again", Class: Rotation, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Update: 0.5}, Rows: 2, Events: RotateRoot, Trace: true},
-	{Name: "rotatekey", Does: "ycsb-a while the table key is rotated, again and again", Class: Rotation, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Update: 0.5}, Rows: 2, Events: RotateTableKey, Trace: true},
+	{Name: "rotateroot", Does: "ycsb-a; in its middle third the root key is rotated each second", Class: Rotation, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Update: 0.5}, Rows: 2, Events: RotateRoot, Trace: true},
+	{Name: "rotatekey", Does: "ycsb-a; in its middle third the table key is rotated each second", Class: Rotation, Loaded: true, Threads: 2, Mix: &Mix{Keys: Zipfian, Read: 0.5, Update: 0.5}, Rows: 2, Events: RotateTableKey, Trace: true},
 }
 
 // All lists the workloads in the order of reports.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/stretchr/testify/require"
@@ -280,4 +281,22 @@ func TestNames(t *testing.T) {
 	_, err := Find("fillfast")
 	require.ErrorContains(t, err, "fillrandom")
 	require.Equal(t, "zipfian", fmt.Sprint(Zipfian))
+}
+
+// TestPhases: an operation counts in its third, and once more if an event ran during
+// any of it.
+func TestPhases(t *testing.T) {
+	t.Parallel()
+	turn := &Turn{w: Workload{Events: RotateRoot}}
+	c := &client{turn: turn, list: make([]op, 9)}
+	turn.clients = []*client{c}
+	for n, at := range [][2]uint64{{0, 0}, {0, 1}, {1, 1}, {2, 2}, {2, 3}, {1, 2}, {0, 0}, {1, 1}, {2, 2}} {
+		c.phase(n, time.Duration(n+1)*time.Millisecond, at[0], at[1])
+		require.EqualValues(t, n/3, turn.phase.Load())
+	}
+	var counts []int64
+	for _, h := range turn.Phases() {
+		counts = append(counts, h.TotalCount())
+	}
+	require.Equal(t, []int64{3, 3, 3, 2}, counts)
 }
