@@ -116,8 +116,8 @@ func (s *Store) eachGrant(ctx context.Context, root keyring.RootKey, stays func(
 	var errs []error
 	for i := range list {
 		g := &list[i]
-		table, ok := g.TableOf(s.ID())
-		if !ok || g.Grantee != Grantee(s.ID()) && g.Grantee != ArchiveGrantee(s.ID()) || stays(table, g) {
+		table, ok := s.grantOf(g)
+		if !ok || stays(table, g) {
 			continue
 		}
 		if err := service.RetireGrant(ctx, g.ID); err != nil {
@@ -125,6 +125,12 @@ func (s *Store) eachGrant(ctx context.Context, root keyring.RootKey, stays func(
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// grantOf is the table that a grant was made for by the store; ok is false of any other.
+func (s *Store) grantOf(g *keyring.Grant) (table keyring.ID, ok bool) {
+	table, ok = g.TableOf(s.ID())
+	return table, ok && (g.Grantee == Grantee(s.ID()) || s.forArchive(g))
 }
 
 // sweepGrants gives back what nothing needs any more of the grants on all root keys

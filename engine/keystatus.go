@@ -28,6 +28,10 @@ type RootStatus struct {
 	Note     string `json:"note,omitempty"`
 	Err      string `json:"error,omitempty"` // why its service does not describe it
 	Versions int    `json:"versions"`        // of its material
+	// Grants are those for the table that its service has: two, or fewer where some
+	// were revoked. nil where the service has none to give, does not tell, or for the
+	// store key.
+	Grants *int `json:"grants,omitempty"`
 }
 
 // TableKeyStatus is the state of one table's keys.
@@ -89,6 +93,7 @@ func (s *Store) KeyStatus(ctx context.Context) (*KeyStatus, error) {
 		}
 		return list
 	}
+	granted := s.countGrants(ctx)
 	st := &KeyStatus{StoreID: s.ID(), Generation: s.ring.Generation(), Roots: describe(s.ring.Roots())}
 	for _, info := range s.Tables() {
 		t, err := s.Table(info.Name)
@@ -96,6 +101,11 @@ func (s *Store) KeyStatus(ctx context.Context) (*KeyStatus, error) {
 			continue // dropped meanwhile
 		}
 		ts := TableKeyStatus{Name: info.Name, ID: info.ID, Roots: describe(info.RootKeys)}
+		for n := range ts.Roots {
+			if r := &ts.Roots[n]; r.Err == "" {
+				r.Grants = granted(r.URI, info.ID)
+			}
+		}
 		ts.Weakest = weakest(ts.Roots)
 		if err := t.keyStatus(ctx, &ts); err != nil {
 			return nil, err
@@ -119,6 +129,32 @@ func (s *Store) describeRoot(ctx context.Context, uri string) RootStatus {
 	}
 	r.State, r.Sealed, r.Location, r.Note, r.Versions = d.State.String(), d.Sealed, d.Location, d.Note, len(d.Versions)
 	return r
+}
+
+// countGrants counts the grants of a table on a root key. Each service is asked once.
+func (s *Store) countGrants(ctx context.Context) func(uri string, table keyring.ID) *int {
+	known := make(map[string]map[keyring.ID]int)
+	return func(uri string, table keyring.ID) *int {
+		count, asked := known[uri]
+		if !asked {
+			if service, ok := s.root(uri).(keyring.Granter); ok {
+				if list, err := service.Grants(ctx, s.ID()); err == nil {
+					count = make(map[keyring.ID]int)
+					for i := range list {
+						if of, ok := s.grantOf(&list[i]); ok {
+							count[of]++
+						}
+					}
+				}
+			}
+			known[uri] = count
+		}
+		if count == nil {
+			return nil
+		}
+		n := count[table]
+		return &n
+	}
 }
 
 // weakest is the first root key that lies unsealed, if others do not.

@@ -134,6 +134,9 @@ func rootState(r engine.RootStatus, weakest string) string {
 	if r.Versions > 1 {
 		parts = append(parts, plural(r.Versions, "version"))
 	}
+	if r.Grants != nil {
+		parts = append(parts, plural(*r.Grants, "grant"))
+	}
 	if r.URI == weakest {
 		parts = append(parts, "the weakest")
 	}
