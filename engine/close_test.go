@@ -257,5 +257,7 @@ func TestCreateBesideHang(t *testing.T) {
 	_, err = s.CreateTable(t.Context(), "clinic.slow", TableOptions{})
 	require.ErrorIs(t, err, ErrTableExists)
 	require.NoError(t, within("close", s.Close))
-	require.ErrorIs(t, <-done, ErrKeyInaccessible)
+	err = <-done
+	require.ErrorIs(t, err, ErrClosed)
+	require.ErrorIs(t, err, ErrKeyInaccessible)
 }

@@ -12,9 +12,10 @@ import (
 
 // makeTable makes a table of m's name: its key, its grants, then what fill makes, which
 // takes over the keys. While the key service is asked, and while fill runs, nobody waits
-// but for the name; fill's context ends with the store. If we crash before the end, the next open finds the table in the state
-// "creating" and removes it.
-func (s *Store) makeTable(ctx context.Context, event string, root keyring.RootKey, m *metadata, fill func(context.Context, *Table, *keyring.TableKeys) error) (*Table, error) {
+// but for the name; fill's context ends with the store, and the error is ErrClosed then.
+// If we crash before the end, the next open finds the table in the state "creating" and
+// removes it.
+func (s *Store) makeTable(ctx context.Context, event string, root keyring.RootKey, m *metadata, fill func(context.Context, *Table, *keyring.TableKeys) error) (_ *Table, err error) {
 	if err := s.reserve(ctx, m.name); err != nil {
 		return nil, err
 	}
@@ -23,6 +24,11 @@ func (s *Store) makeTable(ctx context.Context, event string, root keyring.RootKe
 	bound, cancel := context.WithCancel(ctx) // Close waits for no key service
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
+	defer func() {
+		if err != nil && ctx.Err() == nil && s.life.Err() != nil && !errors.Is(err, ErrClosed) {
+			err = fmt.Errorf("the store, while table %s was made: %w: %w", m.name, ErrClosed, err)
+		}
+	}()
 	keys, err := s.ring.CreateTable(bound, m.name, root, m.encode())
 	if err != nil {
 		s.note(event, audit.Request{Roots: []string{root.URI()}}, err)
