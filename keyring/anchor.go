@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,18 @@ func (k *Keyring) anchors(states ...*state) []anAnchor {
 			if ok && !slices.ContainsFunc(as, func(o anAnchor) bool { return o.URI() == uri }) {
 				as = append(as, a)
 			}
+		}
+	}
+	return as
+}
+
+// otherAnchors are the pinned Anchors besides those given. A keyring of before the store
+// key had one does not name it: if it were not asked, that keyring could be put back.
+func (k *Keyring) otherAnchors(own []anAnchor) (as []anAnchor) {
+	for _, uri := range slices.Sorted(maps.Keys(k.pins)) {
+		a, ok := k.pins[uri].(anAnchor)
+		if ok && !slices.ContainsFunc(own, func(o anAnchor) bool { return o.URI() == uri }) {
+			as = append(as, a)
 		}
 	}
 	return as

@@ -55,6 +55,36 @@ func TestRollback(t *testing.T) {
 	mustOpen(t, withFile(t, fileName(2), files[1]), root.fakeRoot)
 }
 
+// TestRollbackBeforeAnchor puts back a keyring of before the store key had the root key
+// that remembers generations.
+func TestRollbackBeforeAnchor(t *testing.T) {
+	t.Parallel()
+	mem, plain, anchor := newTestFS(t), newFakeRoot("plain"), newAnchoredRoot("a")
+	k := mustCreate(t, mem, plain)
+	require.NoError(t, k.Close())
+	_, older := readFile(t, mem)
+	k = mustOpen(t, mem, plain, anchor)
+	require.NoError(t, addRoot(anchor).do(t, k, ID{}, nil))
+	require.NoError(t, k.Close())
+	mustOpen(t, mem, plain, anchor)
+
+	back := withFile(t, fileName(1), older)
+	_, err := tryOpen(t, back, plain, anchor)
+	require.ErrorIs(t, err, ErrRollback)
+	mustOpen(t, back, plain) // nobody tells
+
+	// It is accepted where the caller says so, and opens then.
+	k, err = Open(t.Context(), testDir, []RootKey{plain, anchor}, false, Options{FS: back, AcceptOlder: true})
+	require.NoError(t, err)
+	require.NoError(t, k.Close())
+	require.EqualValues(t, 3, mustOpen(t, back, plain, anchor).Generation())
+
+	// One that is silent, and never had to do with the store key, keeps nothing closed.
+	stranger := newAnchoredRoot("b")
+	stranger.fault = ErrKeyUnreachable
+	mustOpen(t, mem, plain, anchor, stranger)
+}
+
 // TestFork: the same number with another content.
 func TestFork(t *testing.T) {
 	t.Parallel()

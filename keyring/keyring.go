@@ -136,8 +136,9 @@ func Create(ctx context.Context, dir string, root RootKey, opts Options) (*Keyri
 //
 // Errors are *KeyError values about a root key, and *corrupt.Error values
 // about the file: corrupt.ErrMissing where there is none, ErrRollback where
-// an Anchor among the roots has noted a newer one. Of several Anchors those that
-// answer count; that none does is an error, unless an older keyring is accepted.
+// an Anchor among the roots has noted a newer one, whether it wraps the store key in
+// this one or not. Of several Anchors those that answer count; that none does of those
+// that wrap the store key is an error, unless an older keyring is accepted.
 //
 // A read-only keyring changes nothing, in dir or in an Anchor.
 func Open(ctx context.Context, dir string, roots []RootKey, readOnly bool, opts Options) (*Keyring, error) {
@@ -219,12 +220,15 @@ func (k *Keyring) load(ctx context.Context, generation uint64) (*state, error) {
 // and completes what a crash may have left undone.
 func (k *Keyring) settle(ctx context.Context, s *state, all []uint64) error {
 	highest, behind := s.generation, false
-	anchors := k.anchors(s)
+	own := k.anchors(s)
+	anchors := append(slices.Clip(own), k.otherAnchors(own)...)
 	notes := k.readNotes(ctx, anchors)
 	var silent []error
 	for i, a := range anchors {
-		n := notes[i]
+		n, other := notes[i], i >= len(own)
 		switch {
+		case other && (n.err != nil || !n.ok || n.generation < s.generation):
+			// It may never have had to do with the store key.
 		case n.err != nil:
 			silent = append(silent, &KeyError{Op: "read the noted generation", URI: a.URI(), Err: n.err})
 		case !n.ok, n.generation < s.generation:
@@ -241,7 +245,7 @@ func (k *Keyring) settle(ctx context.Context, s *state, all []uint64) error {
 			highest = max(highest, n.generation+1)
 		}
 	}
-	if len(silent) > 0 && len(silent) == len(anchors) && !k.opts.AcceptOlder {
+	if len(silent) > 0 && len(silent) == len(own) && !k.opts.AcceptOlder {
 		return joined(silent) // nobody tells whether this is the newest
 	}
 	for _, err := range silent {
@@ -267,7 +271,7 @@ func (k *Keyring) settle(ctx context.Context, s *state, all []uint64) error {
 	} else {
 		k.cur.Store(s)
 		if behind {
-			k.note(ctx, s, anchors)
+			k.note(ctx, s, own)
 		}
 	}
 	k.dir.tidy(highest, all)
