@@ -88,12 +88,9 @@ type answer struct {
 // ask asks the roots of the wraps for the key, the next one when one has failed
 // or has kept silent for hedgeAfter. It returns the first key, or what each has
 // answered instead. Calls that go on when it returns are cancelled; a key that one
-// of them yields all the same is wiped.
+// of them yields all the same is wiped. Who waits is heard, also by a service that does
+// not hear him: a lease ends in time.
 func (k *Keyring) ask(ctx context.Context, wraps []wrap, ec Context, commitment []byte) (*Secret, []answer) {
-	if len(wraps) == 1 {
-		a := k.askOne(ctx, wraps[0], ec, commitment)
-		return a.key, []answer{a}
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	over := make(chan struct{})

@@ -217,3 +217,21 @@ func TestAskCancelled(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 	})
 }
+
+// TestOnlyRootDeaf: so it is where there is one root key, as a lease needs it.
+func TestOnlyRootDeaf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		root := &lateRoot{anchoredRoot: newAnchoredRoot("a")}
+		k, live := severalRoots(t, newTestFS(t), root)
+		root.deaf, root.after = true, time.Hour
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		require.Equal(t, 10*time.Second, took(func() {
+			require.ErrorIs(t, k.Confirm(ctx, live.ID()), context.DeadlineExceeded)
+		}))
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		require.True(t, root.last.Wiped(), "a key that nobody has waited for")
+	})
+}

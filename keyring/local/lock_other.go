@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// lock fails: without a lock, two processes would lose each other's changes.
-func lock(path string) (release func() error, err error) {
+// lockFile fails: without a lock, two processes would lose each other's changes.
+func lockFile(path string) (release func() error, err error) {
 	return nil, fmt.Errorf("lock %s: %w on this platform", path, errors.ErrUnsupported)
 }

@@ -9,10 +9,10 @@ import (
 
 const lockfileExclusive = 2
 
-// lock waits for the exclusive lock and returns what releases it. The lock is
+// lockFile waits for the exclusive lock and returns what releases it. The lock is
 // of the open file, so it holds between the goroutines of a process too. The
 // lock file stays: removing it would let two holders in.
-func lock(path string) (release func() error, err error) {
+func lockFile(path string) (release func() error, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err

@@ -350,7 +350,7 @@ func (s *Service) replace(ctx context.Context, create bool, f func(*keyFile) (bo
 			return false, classify(err)
 		}
 	}
-	release, err := lock(s.path + ".lock")
+	release, err := lock(ctx, s.path+".lock")
 	if err != nil {
 		return false, classify(err)
 	}

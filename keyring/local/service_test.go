@@ -537,3 +537,17 @@ func withChecksum(b []byte) []byte {
 	copy(b[len(b)-checksumLen:], sum[:])
 	return b
 }
+
+// TestLockHeldByAnother: whoever waits for the lock of the file is heard.
+func TestLockHeldByAnother(t *testing.T) {
+	t.Parallel()
+	s, k := newSealedKey(t, nil)
+	release, err := lockFile(s.path + ".lock")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	store := keyring.NewID()
+	require.ErrorIs(t, k.NoteGeneration(ctx, store, 1, [32]byte{}), context.DeadlineExceeded)
+	require.NoError(t, release())
+	require.NoError(t, k.NoteGeneration(t.Context(), store, 1, [32]byte{}))
+}
