@@ -193,12 +193,21 @@ func (r *Repository) Remove(ctx context.Context, name string) (*Backup, error) {
 	if b.Pinned {
 		return nil, fmt.Errorf("%w: %s", ErrPinned, b.Name)
 	}
-	return b, r.write(ctx, "backup remove", func(ctx context.Context) error {
-		if _, err := r.acquit(ctx, []*Backup{b}, false); err != nil {
+	err = r.write(ctx, "backup remove", func(ctx context.Context) error {
+		// As the one who writes: it may have been pinned, or removed, while we waited.
+		now, err := r.Find(ctx, b.Name)
+		if err != nil {
 			return err
 		}
-		return r.remove(ctx, b)
+		if now.Pinned {
+			return fmt.Errorf("%w: %s", ErrPinned, b.Name)
+		}
+		if _, err := r.acquit(ctx, []*Backup{now}, false); err != nil {
+			return err
+		}
+		return r.remove(ctx, now)
 	})
+	return b, err
 }
 
 // choose sorts backups, which are in order of time, into those that stay and those that

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -484,4 +485,35 @@ func TestClockBack(t *testing.T) {
 	require.Empty(t, w.create(CreateOptions{}).Warnings)
 	w.now = w.now.Add(-48 * time.Hour)
 	require.Len(t, w.create(CreateOptions{}).Warnings, 1)
+}
+
+// A told is a log's writer that calls once.
+type told struct {
+	once sync.Once
+	f    func()
+}
+
+func (w *told) Write(b []byte) (int, error) {
+	w.once.Do(w.f)
+	return len(b), nil
+}
+
+// TestPinnedMeanwhile pins a backup while its removal waits for the lock.
+func TestPinnedMeanwhile(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	w.table("clinic.patients")
+	b := w.create(CreateOptions{}).Backup
+	other, err := w.repo.acquire(ctx, "a test")
+	require.NoError(t, err)
+	waiting := &told{f: func() {
+		require.NoError(t, w.storage.Put(ctx, pinsPrefix+b.Name, storage.Bytes([]byte("pinned\n"))))
+		require.NoError(t, other.Release(ctx))
+	}}
+	r := w.open(Options{LockWait: time.Minute, Logger: slog.New(slog.NewTextHandler(waiting, nil))})
+	_, err = r.Remove(ctx, b.Name)
+	require.ErrorIs(t, err, ErrPinned)
+	_, err = w.repo.Find(ctx, b.Name)
+	require.NoError(t, err)
 }
