@@ -174,6 +174,7 @@ func (a *Archiver) table(ctx context.Context, t *engine.Table, st *ArchiveStatus
 	}
 	for _, s := range segments {
 		if err := a.segment(ctx, t, l, s, st); err != nil {
+			l.versions = nil // no part tells of them: a backup may have the table forget them
 			return err
 		}
 	}
@@ -240,20 +241,32 @@ func (a *Archiver) same(ctx context.Context, t *engine.Table, s engine.ArchiveSe
 	return bytes.Equal(have, b), nil
 }
 
-// need tells the table which versions of its key the archive needs, before it does.
+// need tells the table which versions of its key the archive needs, before it does. The
+// error is keyring.ErrVersionUnknown where one was retired since the segments were listed:
+// the overlay has their keys by now, and another list tells.
 func (a *Archiver) need(ctx context.Context, t *engine.Table, l *line, segments []engine.ArchiveSegment) error {
-	need := slices.Clone(l.versions)
+	var now []uint32
 	for _, s := range segments {
 		for _, k := range wraps(s) {
-			need = append(need, k.Version)
+			now = append(now, k.Version)
 		}
 	}
+	slices.Sort(now)
+	now = slices.Compact(now)
+	need := append(slices.Clone(l.versions), now...)
 	slices.Sort(need)
-	if need = slices.Compact(need); slices.Equal(need, l.versions) {
-		return nil
+	if need = slices.Compact(need); !slices.Equal(need, l.versions) {
+		if err := a.r.addNeeded(ctx, t, need); err != nil {
+			return err
+		}
 	}
-	if err := a.r.addNeeded(ctx, t, need); err != nil {
+	box, err := t.Lockbox()
+	if err != nil {
 		return err
+	}
+	if err := checkLockbox("the table's keyring entry", box, t.ID(), now); err != nil {
+		l.versions = nil
+		return fmt.Errorf("a version of its key was retired meanwhile; the next round sends its logs: %w", err)
 	}
 	l.versions = need
 	return nil

@@ -112,13 +112,14 @@ func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time, 
 func (l *archivedLog) openKeys(ctx context.Context, t *planned, roots []keyring.RootKey) error {
 	need := t.entry.Needed()
 	for _, s := range l.segments {
-		for _, p := range s.parts {
-			if l.at.IsZero() || !p.first.After(l.at) {
-				// A name may stand for more than these two. Whichever lockbox has the last
-				// has all before it that are not retired.
-				need = append(need, p.versions[0], p.versions[len(p.versions)-1])
-			}
+		if len(s.parts) == 0 || !l.at.IsZero() && s.parts[0].first.After(l.at) {
+			continue
 		}
+		// The last part has all data keys of the segment, as they are opened. A name may
+		// stand for more than these two. Whichever lockbox has the last has all before it
+		// that are not retired.
+		p := s.parts[len(s.parts)-1]
+		need = append(need, p.versions[0], p.versions[len(p.versions)-1])
 	}
 	slices.Sort(need)
 	if need = slices.Compact(need); t.keys.Holds(need) {

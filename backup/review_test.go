@@ -517,3 +517,28 @@ func TestPinnedMeanwhile(t *testing.T) {
 	_, err = w.repo.Find(ctx, b.Name)
 	require.NoError(t, err)
 }
+
+// TestArchiveRetiredMeanwhile retires a version of the table's key between the moment when
+// its logs are listed and that when the archive notes what it needs.
+func TestArchiveRetiredMeanwhile(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w, tab, ship := archiving(t)
+	put(t, tab, 0, 10)
+	require.NoError(t, tab.SyncLog(ctx))
+	segments, err := tab.ArchiveSegments(ctx)
+	require.NoError(t, err)
+	require.NoError(t, tab.RotateKey(ctx))
+	require.NoError(t, tab.RetireKey(ctx, 1))
+	l := &line{sent: make(map[keyring.ID]int64)}
+	require.ErrorIs(t, w.repo.Archiver(ArchiveOptions{}).need(ctx, tab, l, segments), keyring.ErrVersionUnknown)
+	ship()
+	w.create(CreateOptions{})
+	put(t, tab, 5, 20)
+	ship()
+	got, err := w.restore(RestoreOptions{ToEnd: true})
+	require.NoError(t, err)
+	require.Equal(t, rows(t, tab), got)
+	_, err = w.repo.Rewrap(ctx, w.store, RewrapOptions{})
+	require.NoError(t, err)
+}
