@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"iter"
 	"slices"
@@ -50,7 +52,9 @@ type archivedLog struct {
 	keys        *keyring.TableKeys
 	at          time.Time // zero is the end
 	segments    []archivedSegment
-	base        uint64    // sequence number behind what the backup has of the first segment
+	first       uint64    // the segment that the backup ends in,
+	batchCount  int       // how many batches it has of that,
+	batchSum    digest    // and their digest
 	reached     time.Time // what was sealed up to here is applied, when batches has ended
 }
 
@@ -76,8 +80,8 @@ func (r *Repository) openArchive(ctx context.Context, t *planned, at time.Time, 
 	if err != nil {
 		return nil, err
 	}
-	l := &archivedLog{r: r, store: t.index.store, table: t.index.table, incarnation: t.index.incarnation, keys: t.keys, at: at, reached: t.entry.Until}
 	first := t.index.newestLog()
+	l := &archivedLog{first: first, r: r, store: t.index.store, table: t.index.table, incarnation: t.index.incarnation, keys: t.keys, at: at, reached: t.entry.Until}
 	end := t.entry.Until // of what can be reached
 	for _, s := range segmentsOf(parts) {
 		if s.number < first {
@@ -195,9 +199,8 @@ func openPart(name string, p part, b []byte) (stretch []byte, keys []keyring.Wra
 // not applied again. The archive may end before the backup does, and so may a time in a
 // log whose clock was set back; then nothing would follow that undoes what was undone.
 func (l *archivedLog) follow(stage *engine.Stage, x *index) (err error) {
-	n := x.newestLog()
-	at := slices.IndexFunc(x.files, func(f indexFile) bool { return logNumber(f.name) == n })
-	if n == 0 || at < 0 {
+	at := slices.IndexFunc(x.files, func(f indexFile) bool { return logNumber(f.name) == l.first })
+	if l.first == 0 || at < 0 {
 		return nil
 	}
 	own := &x.files[at]
@@ -207,52 +210,127 @@ func (l *archivedLog) follow(stage *engine.Stage, x *index) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	a, err := engine.OpenArchived(f, own.size, engine.ArchivedOptions{
-		Keys: segmentKeys{l.keys, own.keys}, StoreID: l.store, TableID: l.table, Number: n, FileID: own.id, Path: own.name,
+		Keys: segmentKeys{l.keys, own.keys}, StoreID: l.store, TableID: l.table, Number: l.first, FileID: own.id, Path: own.name,
 	})
 	if err != nil {
 		return err
 	}
 	defer a.Close()
+	h := sha256.New()
 	for b, err := range a.Batches() {
 		if err != nil {
 			return err
 		}
-		l.base = max(l.base, b.SeqNum+uint64(b.Count))
+		addBatch(h, b)
+		l.batchCount++
 	}
+	h.Sum(l.batchSum[:0])
 	return nil
+}
+
+// addBatch adds a batch, with its sequence number, to a digest.
+func addBatch(h hash.Hash, b engine.ArchivedBatch) {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(b.Repr)))
+	h.Write(n[:])
+	h.Write(b.Repr)
+}
+
+// A beginning is what an archive has of the segment that a backup ends in, read up to where
+// the backup ends. The backup has a copy of that log under an id of its own: so it is the
+// batches that show whether it is the same. The logs of two copies of a store, or of one
+// that was put back and went on, are all authentic and have the same numbers.
+type beginning struct {
+	l       *archivedLog
+	h       hash.Hash
+	batches int
+	same    bool // it begins with all that the backup has
+	foreign bool // it does not, and goes on otherwise
+}
+
+// has takes a batch in, and tells whether the backup has it; not of one behind the end.
+func (n *beginning) has(b engine.ArchivedBatch) bool {
+	if n.batches == n.l.batchCount {
+		n.end()
+		return false
+	}
+	addBatch(n.h, b)
+	n.batches++
+	return true
+}
+
+// end compares, where all is read that the backup has.
+func (n *beginning) end() {
+	if n.batches == n.l.batchCount && !n.same && !n.foreign {
+		n.same = digest(n.h.Sum(nil)) == n.l.batchSum
+		n.foreign = !n.same
+	}
 }
 
 // batches reads the log. Memory is bounded by a part and the largest batch; a segment lies
 // in a temporary file meanwhile, as ciphertext.
 func (l *archivedLog) batches(ctx context.Context) iter.Seq2[engine.ArchivedBatch, error] {
 	return func(yield func(engine.ArchivedBatch, error) bool) {
-		var before wal.Segment
-		var latest time.Time // no batch is older than the one before it, whatever the clock did
-		for i, s := range l.segments {
-			more, err := l.segment(ctx, s, i > 0, &before, func(b engine.ArchivedBatch) bool {
-				if b.Time.After(latest) {
-					latest = b.Time
-				}
-				if i == 0 && b.SeqNum+uint64(b.Count) <= l.base {
-					return true // the backup has it
-				}
-				if !l.at.IsZero() && latest.After(l.at) {
-					return false
-				}
-				if latest.After(l.reached) {
-					l.reached = latest
-				}
-				return yield(b, nil)
-			})
-			if err != nil {
-				yield(engine.ArchivedBatch{}, err)
-				return
-			}
-			if !more {
-				return
-			}
+		err := l.visit(ctx, func(b engine.ArchivedBatch) bool { return yield(b, nil) })
+		if err != nil {
+			yield(engine.ArchivedBatch{}, err)
 		}
 	}
+}
+
+func (l *archivedLog) visit(ctx context.Context, yield func(engine.ArchivedBatch) bool) error {
+	foreign := func(what string) error {
+		return corrupt.New(corrupt.ErrForeign, lineName(l.table, l.incarnation)+segmentNumber(l.first), -1, "%s", what)
+	}
+	if l.batchCount == 0 && len(l.segments) > 1 && l.segments[1].number == l.first {
+		return foreign("is there twice, of a store and of a copy of it, and the backup has nothing of it that tells them apart")
+	}
+	var before wal.Segment
+	var latest time.Time // no batch is older than the one before it, whatever the clock did
+	whole, behind := false, false
+	for _, s := range l.segments {
+		n := &beginning{l: l, h: sha256.New()}
+		begins := s.number == l.first
+		if !begins && !whole {
+			break
+		}
+		if begins && whole {
+			continue // another of its number
+		}
+		more, err := l.segment(ctx, s, !begins, &before, func(b engine.ArchivedBatch) bool {
+			if b.Time.After(latest) {
+				latest = b.Time
+			}
+			if begins && (n.has(b) || n.foreign) {
+				return !n.foreign
+			}
+			if !l.at.IsZero() && latest.After(l.at) {
+				return false
+			}
+			if latest.After(l.reached) {
+				l.reached = latest
+			}
+			return yield(b)
+		})
+		if err != nil {
+			return err
+		}
+		if begins {
+			n.end()
+			whole, behind = n.same, behind || !n.same && !n.foreign
+			if !whole {
+				latest = time.Time{}
+				continue
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
+	if len(l.segments) == 0 || whole || behind && l.segments[len(l.segments)-1].number == l.first {
+		return nil
+	}
+	return foreign("is not the log that the backup ends in, but one of a copy of the store, or lacks what the backup has")
 }
 
 // segment reads one segment; more tells that visit wanted all of it.

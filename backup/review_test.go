@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/cofredb/cofre/backup/storage/dir"
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/local"
 )
 
 // archiving is a world whose clock is the machine's, with a table that keeps its logs.
@@ -541,4 +543,67 @@ func TestArchiveRetiredMeanwhile(t *testing.T) {
 	require.Equal(t, rows(t, tab), got)
 	_, err = w.repo.Rewrap(ctx, w.store, RewrapOptions{})
 	require.NoError(t, err)
+}
+
+// TestArchiveOfFork archives the logs of a store and of a copy of it, which have the same
+// numbers: a restore takes those that the backup goes on in, also where they were removed.
+func TestArchiveOfFork(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	base, fork := t.TempDir(), filepath.Join(t.TempDir(), "fork")
+	open := func(at string) *engine.Store {
+		keys, err := local.Open(filepath.Join(at, "keys"), local.Options{})
+		require.NoError(t, err)
+		root, _, err := keys.Ensure(ctx, "default")
+		require.NoError(t, err)
+		w.root = root
+		s, err := engine.Open(ctx, filepath.Join(at, "store"), engine.Options{RootKey: root, MemoryBudget: 4 << 20})
+		require.NoError(t, err)
+		return s
+	}
+	s := open(base)
+	tab, err := s.CreateTable(ctx, "clinic.patients", engine.TableOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.SetArchiving(ctx, true))
+	put(t, tab, 0, 10)
+	require.NoError(t, s.Close())
+	require.NoError(t, os.CopyFS(fork, os.DirFS(base)))
+	require.NoError(t, os.Chmod(filepath.Join(fork, "keys"), 0o600))
+
+	write := func(at, what string) *engine.Store {
+		s := open(at)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		tab, err = s.Table("clinic.patients")
+		require.NoError(t, err)
+		require.NoError(t, tab.Put([]byte("x"), []byte(what), nil))
+		return s
+	}
+	ship := func(s *engine.Store) {
+		_, err := w.repo.Archiver(ArchiveOptions{}).Ship(ctx, s)
+		require.NoError(t, err)
+	}
+	other := write(fork, "fork")
+	require.NoError(t, tab.Put([]byte("y"), []byte("fork"), nil))
+	ship(other)
+	of := w.objects(archivePrefix)
+	w.store = write(base, "own")
+	w.repo.opts.Now = time.Now
+	_, err = w.repo.Create(ctx, w.store, CreateOptions{})
+	require.NoError(t, err)
+	require.NoError(t, tab.Put([]byte("x"), []byte("own, later"), nil))
+	ship(w.store)
+	want := rows(t, tab)
+	got, err := w.restore(RestoreOptions{ToEnd: true})
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+
+	for _, n := range w.objects(archivePrefix) {
+		if _, ok := parsePartName(n); ok && !slices.Contains(of, n) {
+			require.NoError(t, w.storage.Delete(ctx, n))
+		}
+	}
+	_, err = w.restore(RestoreOptions{ToEnd: true})
+	require.ErrorIs(t, err, ErrCorruption)
+	require.ErrorContains(t, err, "a copy of the store")
 }
