@@ -151,7 +151,11 @@ type tableCopy struct {
 	held  *engine.Held
 	index *index
 	known map[keyring.ID]indexFile // of the newest index that opens
-	sent  []int64                  // by file; -1 where it was there
+	// ours: the newest version of the table's key seals that index. One that an older
+	// version seals may be of whoever had that: what it says of a file is compared with
+	// the file.
+	ours bool
+	sent []int64 // by file; -1 where it was there
 }
 
 // hold makes a backup of tables as they are now.
@@ -264,10 +268,11 @@ func (c *creation) prepare(ctx context.Context, t *tableCopy) error {
 	if err := c.note(ctx, t); err != nil {
 		return fmt.Errorf("back up %s: %w", t.table.Name(), err)
 	}
-	known, err := c.r.newestIndex(ctx, t.table)
+	known, ours, err := c.r.newestIndex(ctx, t.table)
 	if err != nil {
 		return err
 	}
+	t.ours = ours
 	t.known = make(map[keyring.ID]indexFile)
 	for _, f := range known {
 		if !f.empty() {
@@ -321,11 +326,11 @@ func (r *Repository) addNeeded(ctx context.Context, t *engine.Table, versions []
 const lookBack = 64
 
 // newestIndex are the files of the newest backup of a table whose index opens with the
-// table's key.
-func (r *Repository) newestIndex(ctx context.Context, t *engine.Table) (files []indexFile, err error) {
+// table's key; ours tells whether it does with the newest version.
+func (r *Repository) newestIndex(ctx context.Context, t *engine.Table) (files []indexFile, ours bool, err error) {
 	names, err := r.backupNames(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	slices.Reverse(names)
 	for _, n := range names[:min(len(names), lookBack)] {
@@ -334,7 +339,7 @@ func (r *Repository) newestIndex(ctx context.Context, t *engine.Table) (files []
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		e, ok := b.Table(t.ID())
 		if !ok || !e.Sealed {
@@ -343,19 +348,19 @@ func (r *Repository) newestIndex(ctx context.Context, t *engine.Table) (files []
 		err = t.WithKeys(ctx, func(keys *keyring.TableKeys) error {
 			x, err := r.openIndex(ctx, b, e, keys)
 			if err == nil {
-				files = x.files
+				files, ours = x.files, x.version == keys.Version()
 			}
 			return err
 		})
 		if err == nil {
-			return files, nil
+			return files, ours, nil
 		}
 		if !errors.Is(err, ErrCorruption) {
-			return nil, err
+			return nil, false, err
 		}
 		r.opts.Logger.Warn("an index does not open; the backup before is looked at", "backup", n, "table", t.ID(), "error", err)
 	}
-	return nil, nil
+	return nil, false, nil
 }
 
 // readIndex reads the index that a manifest names, and compares what both say.
@@ -454,6 +459,10 @@ func (c *creation) copyFiles(ctx context.Context) error {
 			f := &t.index.files[i]
 			old, known := t.known[f.id]
 			known = known && !f.empty() && old.size == f.size
+			var claim *digest // to be compared
+			if known && !t.ours {
+				known, claim = false, &old.digest
+			}
 			c.m.change(func(p *Progress) {
 				p.Files++
 				if known || f.empty() {
@@ -471,7 +480,7 @@ func (c *creation) copyFiles(ctx context.Context) error {
 				continue
 			}
 			g.Go(func() error {
-				if err := c.copyFile(ctx, t, f, &t.sent[i]); err != nil {
+				if err := c.copyFile(ctx, t, f, claim, &t.sent[i]); err != nil {
 					return fmt.Errorf("back up %s: %s: %w", t.table.Name(), f.name, err)
 				}
 				return nil
@@ -504,7 +513,9 @@ func (c *creation) writing() func() bool {
 	}
 }
 
-func (c *creation) copyFile(ctx context.Context, t *tableCopy, f *indexFile, sent *int64) error {
+// copyFile sends a file, unless it has the digest that an index claims: then the
+// repository has it.
+func (c *creation) copyFile(ctx context.Context, t *tableCopy, f *indexFile, claim *digest, sent *int64) error {
 	var src storage.Source
 	if f.name == overlayName {
 		src = storage.Bytes(t.held.Overlay)
@@ -515,6 +526,17 @@ func (c *creation) copyFile(ctx context.Context, t *tableCopy, f *indexFile, sen
 		}
 		defer in.Close()
 		src = io.NewSectionReader(in, 0, f.size)
+	}
+	if claim != nil {
+		d, err := digestOf(src, f.size)
+		if err != nil {
+			return err
+		}
+		if d == *claim {
+			f.digest, *sent = d, -1
+			c.m.change(func(p *Progress) { p.Done++; p.Bytes -= f.size; p.Reused += f.size })
+			return nil
+		}
 	}
 	var err error
 	f.digest, err = c.put(ctx, f, src)
@@ -546,12 +568,17 @@ func (c *creation) put(ctx context.Context, f *indexFile, src storage.Source) (d
 			return n.PutNamed(ctx, to, func(sum [sha256.Size]byte) string { return fileKey{f.id, sum}.object() })
 		}
 	}
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(src, 0, f.size)}, make([]byte, chunk)); err != nil {
+	if d, err = digestOf(src, f.size); err != nil {
 		return d, err
 	}
-	h.Sum(d[:0])
 	return d, c.r.st.Put(ctx, fileKey{f.id, d}.object(), to)
+}
+
+func digestOf(src io.ReaderAt, size int64) (d digest, err error) {
+	h := sha256.New()
+	_, err = io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(src, 0, size)}, make([]byte, chunk))
+	h.Sum(d[:0])
+	return d, err
 }
 
 // hasFile tells whether there is an object of a file, with whatever bytes.

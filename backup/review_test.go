@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -606,4 +607,52 @@ func TestArchiveOfFork(t *testing.T) {
 	_, err = w.restore(RestoreOptions{ToEnd: true})
 	require.ErrorIs(t, err, ErrCorruption)
 	require.ErrorContains(t, err, "a copy of the store")
+}
+
+// TestFormerKeyPoisons has whoever held an older version of the table's key forge a backup
+// that lists other bytes for a file. The next backup does not believe it.
+func TestFormerKeyPoisons(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	tab := w.table("clinic.patients")
+	put(t, tab, 0, 500)
+	require.NoError(t, tab.Flush())
+	b := w.create(CreateOptions{}).Backup
+	var stolen *keyring.TableKeys
+	require.NoError(t, tab.WithKeys(ctx, func(k *keyring.TableKeys) error { stolen = k.Clone(); return nil }))
+	defer stolen.Wipe()
+	require.NoError(t, tab.RotateKey(ctx))
+
+	x, err := w.repo.openIndex(ctx, b, &b.Tables[0], stolen)
+	require.NoError(t, err)
+	at := slices.IndexFunc(x.files, func(f indexFile) bool { return strings.HasSuffix(f.name, ".sst") })
+	f := &x.files[at]
+	other := make([]byte, f.size)
+	f.digest = sum(other)
+	require.NoError(t, w.storage.Put(ctx, f.key().object(), storage.Bytes(other)))
+	forged := *b
+	forged.Tables = slices.Clone(b.Tables)
+	w.now = w.now.Add(time.Hour)
+	forged.Name, forged.Time = newName(w.now), w.now
+	x.backup, x.time = forged.Name, forged.Time
+	x.core, err = forged.core()
+	require.NoError(t, err)
+	data, err := x.encode(stolen)
+	require.NoError(t, err)
+	e := &forged.Tables[0]
+	e.SealVersion, e.IndexSize, e.Index = x.version, int64(len(data)), sum(data)
+	require.NoError(t, w.storage.Put(ctx, indexName(forged.Name, e.Table), storage.Bytes(data)))
+	manifest, err := forged.encode()
+	require.NoError(t, err)
+	require.NoError(t, w.storage.Put(ctx, backupsPrefix+forged.Name, storage.Bytes(manifest)))
+
+	// It passes for a backup: the version is not retired.
+	_, err = w.repo.openIndex(ctx, &forged, e, stolen)
+	require.NoError(t, err)
+	rep := w.create(CreateOptions{})
+	got, err := w.restore(RestoreOptions{Backup: rep.Backup.Name})
+	require.NoError(t, err)
+	require.Equal(t, rows(t, tab), got)
+	require.NotZero(t, rep.Reused, "what the repository has is not sent again")
 }
