@@ -3,6 +3,8 @@ package dir
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -122,8 +124,79 @@ func TestFolderSync(t *testing.T) {
 	require.ErrorIs(t, s.Put(t.Context(), "a", storage.Bytes(nil)), storage.ErrUnreachable)
 	require.ErrorIs(t, s.Put(t.Context(), "a", storage.Bytes(nil)), storage.ErrUnreachable)
 	require.ErrorIs(t, s.Delete(t.Context(), "a"), storage.ErrUnreachable)
+	require.ErrorIs(t, s.Delete(t.Context(), "a"), storage.ErrUnreachable, "gone, and nobody knows for how long")
 	s.step = nil
 	storagetest.MustPut(t, s, "a", nil)
+}
+
+// TestNewFolders: a Put is acknowledged when the names of the folders that it is in are
+// durable too, whoever has made them; that costs a Storage one sync each.
+func TestNewFolders(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	runs, failed := 0, 0
+	count := func(at string) error {
+		if at != "sync folder" {
+			return nil
+		}
+		if runs++; runs == failed {
+			return syscall.EIO
+		}
+		return nil
+	}
+	s.step = count
+	for failed = 1; failed <= 3; failed++ { // the folder's, that of the one in it, and that of the object
+		runs = 0
+		require.ErrorIs(t, s.Put(t.Context(), fmt.Sprintf("%d/y/a", failed), storage.Bytes(nil)), storage.ErrUnreachable)
+		require.Equal(t, failed, runs)
+	}
+	runs, failed = 0, 0
+	storagetest.MustPut(t, s, "x/y/a", nil)
+	require.Equal(t, 3, runs)
+	storagetest.MustPut(t, s, "x/y/b", nil)
+	require.Equal(t, 4, runs)
+	other := open(t, s.Location())
+	other.step = count
+	runs = 0
+	storagetest.MustPut(t, other, "x/y/c", nil)
+	require.Equal(t, 3, runs, "another process may have made them, and not have synced them yet")
+}
+
+// TestCut: a file that is cut while it is read is an error, and no shorter object.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	storagetest.MustPut(t, s, "a", storagetest.Random(1, 1000))
+	for _, length := range []int64{-1, 1000, 501} {
+		require.NoError(t, os.Truncate(filepath.Join(s.Location(), "a"), 1000))
+		r, err := s.Get(t.Context(), "a", 0, length)
+		require.NoError(t, err)
+		require.NoError(t, os.Truncate(filepath.Join(s.Location(), "a"), 500))
+		b, err := io.ReadAll(r)
+		require.ErrorIs(t, err, storage.ErrRange)
+		require.Len(t, b, 500)
+		require.NoError(t, r.Close())
+	}
+}
+
+// TestSwapContentChanged: what a Swap writes, and the version that it returns, are of the
+// bytes that it was called with, whatever becomes of them.
+func TestSwapContentChanged(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	content := []byte("one")
+	s.step = func(at string) error {
+		if at == "publish" {
+			copy(content, "two")
+		}
+		return nil
+	}
+	v, err := s.Swap(t.Context(), "r", storage.NoVersion, content)
+	require.NoError(t, err)
+	b, have, err := s.Load(t.Context(), "r")
+	require.NoError(t, err)
+	require.Equal(t, "one", string(b))
+	require.Equal(t, have, v)
 }
 
 // TestFolderSyncShared: callers that wait while a folder is synced share the next sync,

@@ -106,3 +106,15 @@ func TestModes(t *testing.T) {
 		require.Equal(t, mode, fi.Mode().Perm(), name)
 	}
 }
+
+// TestSyncFails: a file that cannot be synced, as a pipe cannot, is not taken for durable.
+func TestSyncFails(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	require.Error(t, s.sync(w, 0))
+	require.Error(t, syncFolder(w))
+}

@@ -153,8 +153,16 @@ func TestRenew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := new(memory)
-		l := acquire(t, m, Options{})
-		time.Sleep(10*time.Hour + time.Second) // at no moment of a renewal
+		ctx, cancel := context.WithCancel(t.Context())
+		l, err := Acquire(ctx, m, "lock", Options{})
+		require.NoError(t, err)
+		cancel() // of the wait for it, and no more
+		time.Sleep(time.Second)
+		require.NoError(t, l.Err())
+		before := m.record(t)
+		time.Sleep(25 * time.Second)
+		require.NotEqual(t, before, m.record(t), "a version may be no more than a digest, and others see by it that the holder lives")
+		time.Sleep(10 * time.Hour) // to no moment of a renewal
 		require.NoError(t, l.Err())
 		swaps := m.swaps
 		require.InDelta(t, 1800, swaps, 100, "renewed each third of a minute")
@@ -307,6 +315,112 @@ func TestLost(t *testing.T) {
 			require.Equal(t, "elsewhere", m.record(t).Host, "a lost lease has been released for another")
 		})
 	}
+}
+
+// A slow is a memory that takes its time.
+type slow struct {
+	*memory
+	before func(ctx context.Context, n int) error // fails the n-th swap, from 1; nil fails none
+	behind time.Duration                          // that the answer to a swap takes
+
+	mu   sync.Mutex
+	n    int
+	last time.Time // of the last swap that was done
+}
+
+func (s *slow) Swap(ctx context.Context, name string, old storage.Version, b []byte) (storage.Version, error) {
+	s.mu.Lock()
+	s.n++
+	n := s.n
+	s.mu.Unlock()
+	if s.before != nil {
+		if err := s.before(ctx, n); err != nil {
+			return "", err
+		}
+	}
+	v, err := s.memory.Swap(ctx, name, old, b)
+	if err == nil {
+		s.mu.Lock()
+		s.last = time.Now()
+		s.mu.Unlock()
+	}
+	time.Sleep(s.behind)
+	return v, err
+}
+
+// attempts is how many swaps have begun.
+func (s *slow) attempts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n
+}
+
+// done is when a swap was last done.
+func (s *slow) done() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// TestSlowAnswers: a holder counts from before it asked. Others have counted since the
+// storage did what it was asked, however late it said so; and their clocks may run a tenth
+// faster.
+func TestSlowAnswers(t *testing.T) {
+	t.Parallel()
+	for _, held := range []time.Duration{0, 5 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &slow{memory: new(memory), behind: 10 * time.Second}
+			l := acquire(t, m, Options{})
+			time.Sleep(held)
+			require.NoError(t, l.Err())
+			m.set(func() (bool, error) { return false, m.err(storage.ErrUnreachable) })
+			time.Sleep(20 * time.Second) // a renewal may be under way that came through
+			time.Sleep(time.Until(m.done().Add(54 * time.Second)))
+			if held > 0 { // who asks hears it at once
+				require.ErrorIs(t, l.Err(), ErrLost)
+			}
+			m.set(nil)
+			require.ErrorIs(t, l.Release(t.Context()), ErrLost) // and who releases
+			require.False(t, m.record(t).Released)
+		})
+	}
+}
+
+// TestHangingRenewal: a renewal that is not answered leaves time for another.
+func TestHangingRenewal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := &slow{memory: new(memory), before: func(ctx context.Context, n int) error {
+			if n%3 == 0 {
+				<-ctx.Done()
+				return storage.Ended(ctx)
+			}
+			return nil
+		}}
+		l := acquire(t, m, Options{})
+		time.Sleep(10 * time.Minute)
+		require.NoError(t, l.Err())
+		for m.attempts()%3 != 0 { // the next one is answered
+			time.Sleep(time.Second)
+		}
+		release(t, l)
+	})
+}
+
+// TestGivenUp: a lock that was taken by a call that fails all the same is free at once.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	m := &slow{memory: new(memory)}
+	m.before = func(_ context.Context, n int) error {
+		if n == 2 { // which tries whether the storage heeds conditions
+			return m.err(storage.ErrUnreachable)
+		}
+		return nil
+	}
+	_, err := Acquire(t.Context(), m, "lock", Options{})
+	require.ErrorIs(t, err, storage.ErrUnreachable)
+	require.True(t, m.record(t).Released)
+	release(t, acquire(t, m, Options{}))
 }
 
 // TestTakenOver: a holder that finds another's name has lost the lease at once.
