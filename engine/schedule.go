@@ -39,6 +39,15 @@ func (s Schedule) check() error {
 // before is the age at which work begins, so that it is done in time.
 func before(age time.Duration) time.Duration { return age - age/10 }
 
+// Schedule returns the table's schedule. It asks the key service for the table's key.
+func (t *Table) Schedule(ctx context.Context) (Schedule, error) {
+	m, err := t.metadata(ctx)
+	if err != nil {
+		return Schedule{}, err
+	}
+	return m.schedule, nil
+}
+
 // SetSchedule sets the table's schedule. It is durable when it returns. Errors: an
 // age below an hour, and those of Lock.
 func (t *Table) SetSchedule(ctx context.Context, s Schedule) error {

@@ -29,6 +29,9 @@ func TestSchedule(t *testing.T) {
 	require.NoError(t, tab.Flush())
 	require.Error(t, tab.SetSchedule(ctx, Schedule{KeyAge: time.Minute}))
 	require.NoError(t, tab.SetSchedule(ctx, Schedule{KeyAge: 10 * time.Hour, DataAge: 20 * time.Hour}))
+	set, err := tab.Schedule(ctx)
+	require.NoError(t, err)
+	require.Equal(t, Schedule{KeyAge: 10 * time.Hour, DataAge: 20 * time.Hour}, set)
 	require.NoError(t, s.Close())
 
 	s, err = Open(ctx, crashDir, opts)

@@ -146,7 +146,8 @@ func (a *app) scheduleCommand() *cobra.Command {
 its live files. A program that has the store open then rotates the table's key, and
 seals data anew, before that age is reached; "keys status" shows when it could not.
 This command ends before anything is due: without such a program, call "keys
-rotate-table" and "keys reencrypt" yourself. 0 is any age.`,
+rotate-table" and "keys reencrypt" yourself. 0 is any age; an age that is not given
+stays as it is.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			const most = 100 * 365
@@ -156,8 +157,17 @@ rotate-table" and "keys reencrypt" yourself. 0 is any age.`,
 			if !cmd.Flags().Changed("key-days") && !cmd.Flags().Changed("data-days") {
 				return &usageError{errors.New("nothing to set: use --key-days or --data-days, or both")}
 			}
-			s := engine.Schedule{KeyAge: time.Duration(keyDays) * day, DataAge: time.Duration(dataDays) * day}
 			return a.withTable(cmd.Context(), engine.MustExist, args[0], func(t *engine.Table) error {
+				s, err := t.Schedule(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if cmd.Flags().Changed("key-days") {
+					s.KeyAge = time.Duration(keyDays) * day
+				}
+				if cmd.Flags().Changed("data-days") {
+					s.DataAge = time.Duration(dataDays) * day
+				}
 				if err := t.SetSchedule(cmd.Context(), s); err != nil {
 					return err
 				}
@@ -165,7 +175,7 @@ rotate-table" and "keys reencrypt" yourself. 0 is any age.`,
 					Table    string `json:"table"`
 					KeyDays  int    `json:"key_days"`
 					DataDays int    `json:"data_days"`
-				}{t.Name(), keyDays, dataDays}, func(w io.Writer) {
+				}{t.Name(), int(s.KeyAge / day), int(s.DataAge / day)}, func(w io.Writer) {
 					fmt.Fprintf(w, "table     %s: %s\n", t.Name(), scheduleText(s))
 				})
 			})
