@@ -66,7 +66,7 @@ func (t *Table) rotateKey(ctx context.Context) error {
 	}
 	if err := t.rewrap(ctx); err != nil {
 		return fmt.Errorf("the table's key is rotated, and the older versions are needed until data keys are wrapped again, "+
-			"which the next rotation or RetireKey does: %w", err)
+			"which the next rotation does, or what retires one of them: %w", err)
 	}
 	return nil
 }

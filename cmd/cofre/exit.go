@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -87,7 +89,7 @@ var outcomes = []struct {
 	{keyring.ErrLastRoot, exitFailure, `"cofre keys add-root" gives it another first; a recovery key alone does not do`},
 	{recovery.ErrSheet, exitKey, "correct the line that the error names; capitals, spaces and hyphens do not matter"},
 	{recovery.ErrFingerprint, exitUsage, "it is printed on the recovery sheet"},
-	{keyring.ErrKeyDenied, exitKey, "the key service refuses: is the key enabled, its file readable by its owner alone, the passphrase right?"},
+	{keyring.ErrKeyDenied, exitKey, "the key service refuses: is the passphrase right, the key enabled, its file readable by its owner alone, --principal one with a grant?"},
 	{keyring.ErrKeyUnreachable, exitKey, "try again when the key service can be reached"},
 	{keyring.ErrKeyThrottled, exitKey, "try again later"},
 	{keyring.ErrWrongContext, exitKey, "this root key does not open this store: is it the right key? If it is, the keyring was changed: restore it from a copy"},
@@ -130,8 +132,24 @@ func judge(ctx context.Context, err error) (code int, hint string) {
 	}
 	for _, o := range outcomes {
 		if errors.Is(err, o.class) {
-			return o.code, o.hint
+			return o.code, cmp.Or(ofState(err), o.hint)
 		}
 	}
 	return exitFailure, ""
+}
+
+// ofState is the hint for a key or a table that somebody has put out of use, or "".
+func ofState(err error) string {
+	var state *local.StateError
+	if errors.As(err, &state) {
+		if state.State == keyring.StatePendingDeletion {
+			return fmt.Sprintf(`"cofre kms cancel-deletion %s" keeps the key, and "cofre kms enable %s" allows its use again`, state.Key, state.Key)
+		}
+		return fmt.Sprintf(`"cofre kms enable %s" allows its use again`, state.Key)
+	}
+	var locked *engine.LockedError
+	if errors.As(err, &locked) && locked.Err == nil {
+		return fmt.Sprintf(`"cofre keys unlock %s" allows its use again`, locked.Table)
+	}
+	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,7 +64,7 @@ said to be so: if nothing else is wrong, the exit code is 5.`,
 			}
 			if report.Faults == 0 && unverified > 0 {
 				return &failure{exitKey, fmt.Errorf("%s could not be verified without a root key", plural(unverified, "table")),
-					"name all root keys with --key default,other; are they enabled?"}
+					"name all root keys with --key default,other; are they enabled, and the tables not locked?"}
 			}
 			if report.Faults > 0 {
 				return &failure{exitCorruption, fmt.Errorf("%s in the store", plural(report.Faults, "fault")),
@@ -92,8 +93,8 @@ func (a *app) printFinding(w io.Writer, f engine.Finding) {
 		return
 	}
 	text := fmt.Sprintf("%s: %s%s: %s", line.Type, f.Path, at, f.Class)
-	if f.Detail != "" {
-		text += ": " + f.Detail
+	if detail := strings.TrimPrefix(f.Detail, f.Class+": "); detail != "" {
+		text += ": " + detail
 	}
 	fmt.Fprintln(w, safeLine(text))
 }

@@ -80,6 +80,20 @@ func (e *SealedError) Error() string {
 // Unwrap gives ErrSealed and keyring.ErrKeyDenied.
 func (e *SealedError) Unwrap() []error { return []error{ErrSealed, keyring.ErrKeyDenied} }
 
+// A StateError says that a key is not used in the state that it is in: disabled, or
+// pending deletion. It is keyring.ErrKeyDenied.
+type StateError struct {
+	Key   string
+	State keyring.State
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("%v: %q is %s", keyring.ErrKeyDenied, e.Key, e.State)
+}
+
+// Unwrap gives keyring.ErrKeyDenied.
+func (e *StateError) Unwrap() error { return keyring.ErrKeyDenied }
+
 // A DaysError says which number of days is out of bounds. It is ErrDays.
 type DaysError struct {
 	What           string

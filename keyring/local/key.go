@@ -58,7 +58,7 @@ func (k *Key) use(ctx context.Context, op Operations, ec EncryptionContext, f fu
 			return err
 		}
 		if rk.state != keyring.StateEnabled {
-			return fmt.Errorf("%w: %q is %s", keyring.ErrKeyDenied, k.name, rk.state)
+			return &StateError{Key: k.name, State: rk.state}
 		}
 		return f(rk)
 	})
