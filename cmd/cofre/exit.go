@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/cofredb/cofre/backup"
@@ -38,6 +39,18 @@ type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
+
+// usageHint is what to do about a usageError of no verb.
+const usageHint = `"cofre help" lists the verbs, "cofre help VERB" its flags`
+
+// hintOfUsage names the verb that was called wrongly: "cofre keys retire".
+func hintOfUsage(verb string) string {
+	_, words, ok := strings.Cut(verb, " ")
+	if !ok {
+		return usageHint
+	}
+	return fmt.Sprintf(`"cofre help %s" says what it takes`, words)
+}
 
 // A failure is an error with an exit code and a hint of its own.
 type failure struct {
@@ -126,7 +139,7 @@ func judge(ctx context.Context, err error) (code int, hint string) {
 	case errors.As(err, &own):
 		return own.code, own.hint
 	case errors.As(err, &usage):
-		return exitUsage, `"cofre help" lists the verbs, "cofre help VERB" its flags`
+		return exitUsage, usageHint
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted, ""
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -68,6 +69,28 @@ func noVerb(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("%s has no verb %q", cmd.CommandPath(), args[0])
 	}
 	return nil
+}
+
+// nameArgs has every verb below a command say which arguments it takes, where their
+// number is wrong.
+func nameArgs(c *cobra.Command) {
+	for _, verb := range c.Commands() {
+		nameArgs(verb)
+		check := verb.Args
+		if check == nil || verb.HasSubCommands() {
+			continue
+		}
+		verb.Args = func(cmd *cobra.Command, args []string) error {
+			if check(cmd, args) == nil {
+				return nil
+			}
+			_, takes, ok := strings.Cut(strings.TrimSuffix(cmd.UseLine(), " [flags]"), cmd.CommandPath()+" ")
+			if !ok {
+				takes = "no argument"
+			}
+			return fmt.Errorf("%s takes %s; here it has %s", cmd.CommandPath(), takes, plural(len(args), "argument"))
+		}
+	}
 }
 
 // version is what the Go toolchain recorded about this build.

@@ -75,7 +75,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	verb, err := root.ExecuteContextC(ctx)
+	a.verb = verb.CommandPath()
 	if err != nil && !a.began {
 		err = &usageError{err} // cobra refused flags or arguments
 	}
@@ -100,7 +101,8 @@ type app struct {
 	json           bool
 	quiet          bool
 
-	began bool // a verb runs: flags and arguments were right
+	began bool   // a verb runs: flags and arguments were right
+	verb  string // that was run, with all its words, once it has ended
 }
 
 // command builds the tree of verbs.
@@ -143,6 +145,7 @@ func (a *app) command() *cobra.Command {
 	)
 	root.AddCommand(topics()...)
 	completeWords(root)
+	nameArgs(root)
 	return root
 }
 

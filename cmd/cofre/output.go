@@ -19,6 +19,9 @@ func (a *app) report(ctx context.Context, err error) int {
 	if err == nil {
 		return code
 	}
+	if hint == usageHint {
+		hint = hintOfUsage(a.verb)
+	}
 	message := distinctLines(err.Error())
 	if code == exitInterrupted {
 		message = "interrupted"
