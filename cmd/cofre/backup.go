@@ -203,7 +203,7 @@ names open its lockboxes, it shows the names of the tables too.`,
 						fmt.Fprintf(w, "  at      %s\n", t.At.UTC().Format(time.RFC3339Nano))
 						fmt.Fprintf(w, "  files   %d, %s\n", t.Files, size(t.Bytes))
 						if t.Sealed {
-							fmt.Fprintf(w, "  keys    versions %v of the table's key\n", t.Needed())
+							fmt.Fprintf(w, "  keys    %s of the table's key\n", versions(t.Needed()))
 						} else {
 							fmt.Fprintf(w, "  keys    unsealed: made without the table's key\n")
 						}
@@ -231,14 +231,29 @@ func (a *app) tableNames(ctx context.Context, r *backup.Repository, b *backup.Ba
 	}
 	defer roots.close()
 	for i, t := range b.Tables {
-		keys, err := r.Keys(ctx, t.Table, t.Needed(), roots.all())
-		if err != nil {
-			continue
-		}
-		names[i], _ = engine.TableName(keys)
-		keys.Wipe()
+		names[i] = nameIn(ctx, r, t, roots.all())
 	}
 	return names
+}
+
+// nameIn is the name of a backup's table, "" where no root key tells.
+func nameIn(ctx context.Context, r *backup.Repository, t backup.BackupTable, roots []keyring.RootKey) string {
+	keys, err := r.Keys(ctx, t.Table, t.Needed(), roots)
+	if err != nil {
+		return ""
+	}
+	defer keys.Wipe()
+	name, _ := engine.TableName(keys)
+	return name
+}
+
+// versions names versions of a table's key.
+func versions(list []uint32) string {
+	text := strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")
+	if len(list) == 1 {
+		return "version " + text
+	}
+	return "versions " + text
 }
 
 func (a *app) backupDiffCommand(f *repoFlags) *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -74,9 +75,9 @@ more are listed as gone: keep the root keys that their backups have.`,
 								fmt.Fprintf(w, "gone      %s: its backups open with the root keys of their time, and no others\n", t.ID)
 								continue
 							}
-							fmt.Fprintf(w, "table     %s: its backups open with %v\n", t.Table, t.RootKeys)
+							fmt.Fprintf(w, "table     %s: its backups open with %s\n", t.Table, strings.Join(t.RootKeys, ", "))
 							if len(t.Removed) > 0 {
-								fmt.Fprintf(w, "  removed %s\n", plural(len(t.Removed), "older lockbox"))
+								fmt.Fprintf(w, "  removed %s from before\n", plural(len(t.Removed), "lockbox"))
 							}
 						}
 					})

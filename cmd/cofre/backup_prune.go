@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,11 @@ later prune, when --grace is over: so who reads meanwhile loses nothing.`,
 			if o.Keep == (backup.Retention{}) {
 				return &usageError{errors.New("nothing says which backups to keep: name a --keep rule")}
 			}
+			for _, n := range []int{o.Keep.Last, o.Keep.Hourly, o.Keep.Daily, o.Keep.Weekly, o.Keep.Monthly, int(o.Keep.Within), int(o.Grace)} {
+				if n < 0 {
+					return &usageError{errors.New("a --keep rule or --grace is negative")}
+				}
+			}
 			if cmd.Flags().Changed("grace") && o.Grace == 0 {
 				o.Grace = -1
 			}
@@ -33,7 +39,7 @@ later prune, when --grace is over: so who reads meanwhile loses nothing.`,
 				}
 				return a.print(rep, func(w io.Writer) {
 					for _, k := range rep.Kept {
-						fmt.Fprintf(w, "keep      %s  %s  %v\n", k.Backup.Name, when(k.Backup.Time), k.Reasons)
+						fmt.Fprintf(w, "keep      %s  %s  %s\n", k.Backup.Name, when(k.Backup.Time), strings.Join(k.Reasons, ", "))
 					}
 					verb := "removed"
 					if rep.DryRun {

@@ -107,6 +107,9 @@ func plural[N int | int64 | uint64](n N, noun string) string {
 	if before, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(noun, "key") && !strings.HasSuffix(noun, "day") {
 		return thousands(int64(n)) + " " + before + "ies"
 	}
+	if strings.HasSuffix(noun, "x") {
+		return thousands(int64(n)) + " " + noun + "es"
+	}
 	return thousands(int64(n)) + " " + noun + "s"
 }
 
