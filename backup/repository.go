@@ -70,8 +70,8 @@ func Open(ctx context.Context, st storage.Storage, opts Options) (*Repository, e
 	r := &Repository{st: st, opts: opts}
 	b, err := storage.ReadAll(ctx, st, repositoryName, maxConfig)
 	if errors.Is(err, storage.ErrNotFound) {
-		if !opts.Create {
-			return nil, fmt.Errorf("%w: %s", ErrNoRepository, st.Location())
+		if err := r.absent(ctx); !opts.Create || errors.Is(err, ErrCorruption) {
+			return nil, err
 		}
 		if err := r.create(ctx); err != nil {
 			return nil, err
@@ -88,6 +88,18 @@ func Open(ctx context.Context, st storage.Storage, opts Options) (*Repository, e
 	}
 	r.id = c.ID
 	return r, nil
+}
+
+// absent is ErrNoRepository, or ErrCorruption where there are backups, without the
+// object that makes a repository of them.
+func (r *Repository) absent(ctx context.Context) error {
+	for _, err := range r.st.List(ctx, backupsPrefix) {
+		if err == nil {
+			return corrupt.New(corrupt.ErrMissing, repositoryName, -1, "backups lie here without it: %s", r.st.Location())
+		}
+		break
+	}
+	return fmt.Errorf("%w: %s", ErrNoRepository, r.st.Location())
 }
 
 // create makes a repository in an empty storage. Of two that do so at once, one makes

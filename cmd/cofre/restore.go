@@ -50,9 +50,10 @@ func (a *app) restoreCommand() *cobra.Command {
 What it takes is the repository and a root key that the tables had: --keys names the key
 service's file, --key the keys. Nothing is overwritten. Before a byte of data is moved, it
 finds out whether every key opens and every name is free; --dry-run does that and no more.
-After an interruption the same command goes on where it was; --discard gives up. With --at
-every table must be archived ("cofre backup archive --on"), or --table names those that are.
-If all root keys are lost, --sheet takes a recovery sheet.
+After an interruption the same command goes on where it was, with --table for those tables
+that are not there yet, if others are; --discard gives up. With --at every table must be
+archived ("cofre backup archive --on"), or --table names those that are. If all root keys
+are lost, --sheet takes a recovery sheet.
 
 BACKUP is a name that "cofre backup list" shows, a beginning of one, or "latest". Restored
 tables get keys of their own, under the first root key that --key names, or that
@@ -69,7 +70,7 @@ tables get keys of their own, under the first root key that --key names, or that
 			}
 			err = a.restore(cmd.Context(), f, o)
 			if errors.Is(err, engine.ErrTableExists) {
-				err = &failure{exitFailure, err, "--table NAME=NEWNAME restores it beside what is there"}
+				err = &failure{exitFailure, err, "--table NAME=NEWNAME restores it beside what is there, --table NAME one that is not there yet"}
 			}
 			return err
 		},
@@ -159,6 +160,9 @@ func (a *app) restore(ctx context.Context, f *restoreFlags, o backup.RestoreOpti
 		defer id.Close()
 		a.identity, a.recoveryMade = id, true
 	}
+	if err := a.checkApart(f.repo.location); err != nil {
+		return err
+	}
 	return a.withRepository(ctx, &f.repo, false, func(r *backup.Repository) error {
 		absent, err := storeAbsent(a.store)
 		if err != nil {
@@ -229,6 +233,8 @@ func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.S
 	if rep == nil {
 		return err
 	}
+	err = ofPart(ctx, err, rep)
+	a.noteLeftOut(ctx, r, rep, o)
 	empty := make(map[string]bool)
 	if err == nil && !rep.DryRun && (o.From != nil || o.To != nil || o.Prefix != nil) {
 		for _, t := range rep.Tables {
@@ -254,7 +260,10 @@ func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.S
 			if !t.Sealed {
 				fmt.Fprintf(w, "  sealed  no: made without the table's key; every seal is opened\n")
 			}
-			fmt.Fprintf(w, "  keys    versions %v of the table's key open\n", t.KeyVersions)
+			fmt.Fprintf(w, "  keys    %s of the table's key open\n", versions(t.KeyVersions))
+			if len(t.RootKeys) > 0 {
+				fmt.Fprintf(w, "  root    %s wraps its key from now on\n", strings.Join(t.RootKeys, ", "))
+			}
 			if empty[t.As] {
 				fmt.Fprintf(w, "  rows    none: no key of the table lies in the range\n")
 			}
@@ -263,6 +272,60 @@ func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.S
 			fmt.Fprintf(w, "fetched   %s in %s; %s were there\n", size(rep.Fetched), rep.Elapsed.Round(time.Millisecond), size(rep.Reused))
 		}
 	}))
+}
+
+// ofPart says how a restore goes on that came part of the way.
+func ofPart(ctx context.Context, err error, rep *backup.RestoreReport) error {
+	if err == nil || rep.DryRun {
+		return err
+	}
+	code, hint := judge(ctx, ofRepository(err))
+	switch {
+	case len(rep.Tables) > 0:
+		hint = strings.TrimPrefix(hint+"; what is listed is there, and stays: --table NAME restores each of the others", "; ")
+	case code == exitInterrupted:
+		hint = "the same command goes on where it was; --discard gives up"
+	}
+	return &failure{code, err, hint}
+}
+
+// noteLeftOut tells of tables that the newest backup is without and older ones have:
+// it may have been made of some of them only.
+func (a *app) noteLeftOut(ctx context.Context, r *backup.Repository, rep *backup.RestoreReport, o backup.RestoreOptions) {
+	const most = 10
+	if o.Backup != "" && o.Backup != backup.Latest || o.Tables != nil || !o.At.IsZero() || o.ToEnd {
+		return
+	}
+	list, err := r.Backups(ctx)
+	at := slices.IndexFunc(list, func(b *backup.Backup) bool { return b.Name == rep.Backup })
+	if err != nil || at < 0 {
+		return
+	}
+	seen := make(map[keyring.ID]bool)
+	for _, t := range list[at].Tables {
+		seen[t.Table] = true
+	}
+	noted := 0
+	for _, b := range slices.Backward(list[:at]) {
+		if b.Store != list[at].Store {
+			continue
+		}
+		for _, t := range b.Tables {
+			if seen[t.Table] {
+				continue
+			}
+			seen[t.Table] = true
+			if noted++; noted > most {
+				return
+			}
+			name := nameIn(ctx, r, t, o.Roots)
+			if name == "" {
+				a.note("the newest backup is without table %s, which %s has.", t.Table, b.Name)
+				continue
+			}
+			a.note("the newest backup is without %s, which %s has: \"cofre restore %s --table %s\".", name, b.Name, b.Name, name)
+		}
+	}
 }
 
 func tableEmpty(s *engine.Store, name string) (bool, error) {
