@@ -183,6 +183,9 @@ func (a *app) keyService(mustExist bool) (*local.Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !mustExist && a.store != "" && inside(path, a.store) {
+		return nil, &usageError{fmt.Errorf("the key service's file %s lies in the store %s: who copies the store has its keys; --keys names another place", path, a.store)}
+	}
 	by, err := a.keysSeal.sealing()
 	if err != nil {
 		return nil, err
