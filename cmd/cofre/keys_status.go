@@ -5,12 +5,15 @@ import (
 	"html"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cofredb/cofre/engine"
+	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/recovery"
 )
 
 func (a *app) keysStatusCommand() *cobra.Command {
@@ -24,8 +27,10 @@ of its key, newest first.
 A version of a table's key wraps the data keys of files. "under it" are the live
 files that were sealed while it was the newest: who knows the version reads them,
 until "keys reencrypt" or a compaction has made others in their place. "needed by"
-is what would not open without it; once nothing needs an older version, "keys
-retire" destroys it. A table may have several root keys, and each opens it.
+is what would not open without it: files whose data key it wraps, and data keys that
+were wrapped again, which lie in an overlay. "keys rotate-table" and "keys retire" have
+the newest version wrap them all; once nothing needs an older version, "keys retire"
+destroys it. A table may have several root keys, and each opens it.
 
 "KEY LOST" is told of a table whose key a program has found refused by its service, if
 that program opens the store with a policy for lost keys: the dates are the earliest at
@@ -54,8 +59,12 @@ which it archives the table, and drops it. They move on while no such program lo
 // writeKeys is the tree.
 func writeKeys(w io.Writer, st *engine.KeyStatus) {
 	fmt.Fprintf(w, "store %s, keyring generation %d\n", st.StoreID, st.Generation)
-	fmt.Fprintln(w, "├─ list of tables")
-	writeRoots(w, "│  ", st.Roots, "", true)
+	branch, stem := "├─ ", "│  "
+	if len(st.Tables) == 0 {
+		branch, stem = "└─ ", "   "
+	}
+	fmt.Fprintf(w, "%slist of tables\n", branch)
+	writeRoots(w, stem, st.Roots, "", true)
 	for n := range st.Tables {
 		t := &st.Tables[n]
 		branch, stem := "├─ ", "│  "
@@ -76,6 +85,8 @@ func tableState(t *engine.TableKeyStatus) string {
 	switch {
 	case t.Locked != "":
 		parts = append(parts, "LOCKED: "+safeLine(t.Locked))
+	case !slices.ContainsFunc(t.Roots, func(r engine.RootStatus) bool { return !unnamed(r) && !recovery.IsRecovery(r.URI) }):
+		parts = append(parts, "does not open without its root key, which --key does not name; what follows is by headers alone")
 	case t.Err != "":
 		parts = append(parts, "does not open, what follows is by headers alone: "+safeLine(t.Err))
 	}
@@ -123,7 +134,18 @@ func writeRoots(w io.Writer, stem string, roots []engine.RootStatus, weakest str
 	}
 }
 
+// unnamed tells whether a root key is not described because no flag names it.
+func unnamed(r engine.RootStatus) bool { return r.Err == keyring.ErrRootNotPinned.Error() }
+
 func rootState(r engine.RootStatus, weakest string) string {
+	switch {
+	case unnamed(r) && recovery.IsRecovery(r.URI):
+		return "not described: --recovery names no file with its public key"
+	case unnamed(r):
+		return "not described: --key does not name it"
+	case recovery.IsRecovery(r.URI):
+		return "recovery key, its private half is on its sheet alone"
+	}
 	if r.Err != "" {
 		return "not described: " + safeLine(r.Err)
 	}
