@@ -155,11 +155,14 @@ func kmsOpenError(err error) error {
 
 // kmsError gives errors the hints of those who work on keys, not on a store.
 func kmsError(err error) error {
+	var own *failure
 	switch {
+	case errors.As(err, &own):
+		return err
 	case errors.Is(err, local.ErrKeyExists), errors.Is(err, local.ErrAliasExists):
 		return &failure{exitFailure, err, "choose another name"}
 	case errors.Is(err, keyring.ErrKeyNotFound):
-		return &failure{exitNotFound, err, `"cofre kms list" shows the keys; --keys names another file`}
+		return &failure{exitNotFound, err, `"cofre kms list" shows the keys, "cofre kms alias list" their aliases, which are named alias/NAME; --keys names another file`}
 	case errors.Is(err, local.ErrGrantNotFound):
 		return &failure{exitNotFound, err, `"cofre kms grants" shows the grants`}
 	case errors.Is(err, local.ErrName):

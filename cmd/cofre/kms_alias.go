@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/local"
 )
 
@@ -61,7 +62,13 @@ func (a *app) aliasDeleteCommand() *cobra.Command {
 		Short: "Take an alias away; its key stays",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withKeyService(cmd, func(s *local.Service) error { return s.DeleteAlias(cmd.Context(), args[0]) })
+			return a.withKeyService(cmd, func(s *local.Service) error {
+				err := s.DeleteAlias(cmd.Context(), args[0])
+				if errors.Is(err, keyring.ErrKeyNotFound) {
+					err = &failure{exitNotFound, err, `"cofre kms alias list" shows the aliases`}
+				}
+				return err
+			})
 		},
 	}
 }

@@ -18,8 +18,8 @@ the file after that date is what destroys it.
 What a destroyed key has wrapped opens no more: stores and tables of which it
 is the only root key are lost, and backups that were made while it was:
 "cofre backup rewrap" makes them open with the root keys of now. It says which
-stores the service knows of, and not which keys they have: "cofre stats" and
-"cofre table list" on each tell.
+stores the service knows of, and not which keys they have: "cofre keys roots" on
+each tells.
 A copy of the file from before still has the key.`,
 		func(ctx context.Context, s *local.Service, name string) error {
 			if days == 0 { // which is the default to the service, and no answer here
@@ -51,8 +51,12 @@ func (a *app) warnOfStores(s *local.Service, name string) error {
 	if len(notes) > most {
 		more = " and " + thousands(int64(len(notes)-most)) + " more"
 	}
-	a.note("warning: %s may be the root key of any of the %s that this key service has served: %s%s.\nWhat it alone has wrapped will be lost.",
-		name, plural(len(notes), "store"), strings.Join(ids, ", "), more)
+	which := "any of the " + plural(len(notes), "store")
+	if len(notes) == 1 {
+		which = "the store"
+	}
+	a.note("warning: %s may be a root key of %s that this key service has served: %s%s.\nWhat it alone has wrapped will be lost; \"cofre keys roots\" on a store shows what that is.",
+		name, which, strings.Join(ids, ", "), more)
 	return nil
 }
 
