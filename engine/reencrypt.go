@@ -335,7 +335,7 @@ func (j *reencryption) finish(ctx context.Context) (*ReencryptReport, error) {
 		return nil, t.keyError(err)
 	}
 	for _, v := range e.Versions {
-		if v.Number != keys.Version() && !used[v.Number] {
+		if v.Number != keys.Version() && !used[v.Number] && v.State != "retired" {
 			j.rep.Free = append(j.rep.Free, v.Number)
 		}
 	}

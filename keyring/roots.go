@@ -134,7 +134,7 @@ func replaced(now []string, from, to string) (plan, error) {
 }
 
 func unknownRoot(uri string, now []string) error {
-	return fmt.Errorf("%w: %q, and %q do", ErrRootUnknown, uri, now)
+	return fmt.Errorf("%w: %s; what does: %s", ErrRootUnknown, uri, strings.Join(now, ", "))
 }
 
 // onlyRoot is the one root key that another replaces, if nobody has said which.
