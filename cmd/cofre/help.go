@@ -33,7 +33,7 @@ object a line, where a verb gives any number of things:
   a document   init, import, put, get, delete, stats, export -o,
                table create|describe|drop, snapshot create|drop,
                keys status|rotate-root|rotate-table|add-root|remove-root|
-                 reencrypt|retire|lock|unlock|schedule,
+                 reencrypt|retire|lock|unlock|schedule|keep,
                keys recovery add|open,
                kms create|describe|disable|enable|rotate,
                kms schedule-deletion|cancel-deletion, kms alias set,

@@ -115,7 +115,7 @@ func (a *app) noteNewTable(s *engine.Store, table string, roots *rootKeys) {
 func ofRecovery(err error) error {
 	var ke *keyring.KeyError
 	if errors.As(err, &ke) && errors.Is(err, keyring.ErrRootNotPinned) && recovery.IsRecovery(ke.URI) {
-		return &failure{exitKey, err, `the public key of this recovery key is not configured: name its file with --recovery, or take the key away with "cofre keys remove-root"`}
+		return &failure{exitKey, err, `the public key of this recovery key is not configured: name the file that has it with --recovery, a line for each where there are several, or take the key away with "cofre keys remove-root"`}
 	}
 	return err
 }
@@ -182,6 +182,7 @@ The last root key cannot go, nor the last that is no recovery key.`,
 
 func (a *app) rotateRootCommand() *cobra.Command {
 	var to, from string
+	var added bool // by --to, to what --key names
 	var c *cobra.Command
 	c = a.rootsVerb(rootsChange{
 		use:   "rotate-root {TABLE | --store-key}",
@@ -224,8 +225,11 @@ that are made from then on.`,
 			if t, ok := h.(*engine.Table); ok {
 				name = t.Name()
 			}
-			if first := roots.named[0]; root.URI() != first.URI() {
-				a.note("%s has the root key %s: from now on name it too, as in --key %s,%s", name, root.URI(), first.name, to)
+			switch {
+			case from == "" && slices.Contains(now, root.URI()):
+				a.note(`%s had the root key %s before: it is wrapped by its newest material, and is the same key. "cofre keys rotate-table" makes another.`, name, root.URI())
+			case added:
+				a.note("%s has the root key %s: from now on name it too, as in --key %s", name, root.URI(), strings.Join(a.keyNames, ","))
 			}
 			return nil
 		},
@@ -236,7 +240,7 @@ that are made from then on.`,
 		if from != "" && !moves {
 			return &usageError{errors.New("--from says which root key --to replaces: it does not go alone")}
 		}
-		if moves && !slices.Contains(a.keyNames, to) {
+		if added = moves && !slices.Contains(a.keyNames, to); added {
 			a.keyNames = append(a.keyNames, to)
 		}
 		return run(cmd, args)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cofredb/cofre/engine"
 	"github.com/cofredb/cofre/keyring"
+	"github.com/cofredb/cofre/keyring/local"
 )
 
 func (a *app) tableCommand() *cobra.Command {
@@ -175,6 +176,9 @@ it too, which makes the drop final; until then "kms cancel-deletion" calls it of
 			ctx := cmd.Context()
 			if err := checkTableName(args[0]); err != nil {
 				return err
+			}
+			if n := opts.DestroyRootsAfter; n != 0 && (n < local.MinDeletionDays || n > local.MaxDeletionDays) {
+				return &usageError{fmt.Errorf("a root key is destroyed after %d to %d days, not %d", local.MinDeletionDays, local.MaxDeletionDays, n)}
 			}
 			return a.withStore(ctx, engine.MustExist, func(s *engine.Store, _ *rootKeys) error {
 				t, err := findTable(s, args[0])
