@@ -292,7 +292,7 @@ func (a *Archiver) segment(ctx context.Context, t *engine.Table, l *line, s engi
 		return t.ArchiveDone(s)
 	}
 	keys := wraps(s)
-	versions := versionsOf(keys)
+	versions := newVersionSet(versionsOf(keys))
 	for l.sent[s.FileID] < s.Length {
 		from := l.sent[s.FileID]
 		p := part{
@@ -357,18 +357,24 @@ func (a *Archiver) tell(ctx context.Context, t *engine.Table, l *line) error {
 		return err
 	}
 	name := upToName(t.ID(), l.incarnation)
-	for {
-		_, version, err := a.r.st.Load(ctx, name)
+	for range tellTries {
+		var version storage.Version
+		_, version, err = a.r.st.Load(ctx, name)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
 		_, err = a.r.st.Swap(ctx, name, version, b)
-		if errors.Is(err, storage.ErrConflict) {
-			continue // somebody else archives the table too
+		if !errors.Is(err, storage.ErrConflict) {
+			return err
 		}
-		return err
+		// somebody else archives the table too
 	}
+	return err
 }
+
+// tellTries bounds how often a register is tried that another has changed meanwhile: the
+// storage may say so for ever.
+const tellTries = 10
 
 func (r *Repository) upTo(ctx context.Context, table, incarnation keyring.ID) (time.Time, error) {
 	b, _, err := r.st.Load(ctx, upToName(table, incarnation))

@@ -332,13 +332,44 @@ func TestManyVersions(t *testing.T) {
 	r, err := w.store.Table("restored.end")
 	require.NoError(t, err)
 	require.Equal(t, rows(t, tab), rows(t, r))
-	for _, vs := range [][]uint32{{1}, {1, 2, 3, 4}, {7, 8, 9, 10, 11}} {
-		require.Equal(t, vs, parseVersions(spellVersions(vs)))
+}
+
+// TestVersionSets spells sets of versions, and reads them.
+func TestVersionSets(t *testing.T) {
+	t.Parallel()
+	for spelled, vs := range map[string][]uint32{"1": {1}, "1.2.3.9": {1, 2, 3, 9}, "7_11": {7, 8, 9, 10, 11}, "1_6": {1, 2, 3, 5, 6}} {
+		s := newVersionSet(vs)
+		require.Equal(t, spelled, s.String())
+		again, ok := parseVersions(spelled)
+		require.True(t, ok)
+		require.Equal(t, s, again)
+		have := make(map[uint32]bool)
+		for v := range vs[len(vs)-1] {
+			have[v+1] = true
+		}
+		for _, v := range vs {
+			require.True(t, s.has(v))
+			require.Zero(t, s.lacking(have))
+			delete(have, v)
+			require.Equal(t, v, s.lacking(have))
+			have[v] = true
+		}
+		require.False(t, s.has(vs[0]-1))
+		require.False(t, s.has(vs[len(vs)-1]+1))
 	}
-	require.Equal(t, []uint32{1, 2, 3, 4, 5, 6}, parseVersions(spellVersions([]uint32{1, 2, 3, 5, 6})))
-	for _, s := range []string{"", "_", "2_1", "1_", "1_9999999", "1..2"} {
-		require.Nil(t, parseVersions(s), s)
+	for _, s := range []string{"", "_", "2_1", "1_", "1_4", "1_9999999", "1_2_9", "1..2", "0.1", "01", "2.1", "1.2.3.4.5", "1.9_12", "+1"} {
+		_, ok := parseVersions(s)
+		require.False(t, ok, s)
 	}
+}
+
+// TestNameOfManyVersions: what a name stands for takes no more memory than the name.
+func TestNameOfManyVersions(t *testing.T) {
+	t.Parallel()
+	p := part{number: 1, to: 1, versions: versionSet{[]uint32{1, keyring.MaxVersions}, true}, first: time.Unix(0, 0), last: time.Unix(0, 0)}
+	again, ok := parsePartName(p.object())
+	require.True(t, ok)
+	require.LessOrEqual(t, cap(again.versions.list), fewVersions)
 }
 
 // TestPruneOpenLog prunes between the beginning of an archive and the first backup that

@@ -293,9 +293,10 @@ func (t *tableCopy) forget() error {
 	if err != nil {
 		return err
 	}
+	have := liveVersions(info)
 	for i := range t.index.files {
 		f := &t.index.files[i]
-		f.keys = slices.DeleteFunc(f.keys, func(k keyring.WrappedDataKey) bool { return !hasVersion(info, k.Version) })
+		f.keys = slices.DeleteFunc(f.keys, func(k keyring.WrappedDataKey) bool { return !have[k.Version] })
 	}
 	return nil
 }
@@ -313,13 +314,11 @@ func (r *Repository) addNeeded(ctx context.Context, t *engine.Table, versions []
 	if err != nil {
 		return err
 	}
-	n := engine.BackupNote{Repository: r.id, Location: r.st.Location(), Versions: slices.Clone(versions), At: r.opts.Now().UTC()}
-	for _, o := range notes {
-		if o.Repository == r.id {
-			n.Versions = append(n.Versions, o.Versions...)
-		}
-	}
-	return noteBackups(ctx, t, n)
+	return r.noteBackups(ctx, t, func(v uint32) bool {
+		return slices.Contains(versions, v) || slices.ContainsFunc(notes, func(n engine.BackupNote) bool {
+			return n.Repository == r.id && slices.Contains(n.Versions, v)
+		})
+	})
 }
 
 // lookBack is how many backups are looked at for the newest of a table.
@@ -726,25 +725,21 @@ func (r *Repository) noteNeeded(ctx context.Context, t *engine.Table, newest []u
 	if err != nil {
 		return err // one that does not parse may need any
 	}
-	n := engine.BackupNote{Repository: r.id, Location: r.st.Location(), At: r.opts.Now().UTC()}
-	for _, b := range list {
-		if e, ok := b.Table(t.ID()); ok {
-			n.Versions = append(n.Versions, e.Needed()...)
-		}
-	}
 	parts, err := r.parts(ctx, archivePrefix+t.ID().String()+"/")
 	if err != nil {
 		return err
 	}
-	for _, p := range parts {
-		n.Versions = append(n.Versions, p.versions...)
-	}
-	return noteBackups(ctx, t, n)
+	return r.noteBackups(ctx, t, func(v uint32) bool {
+		return slices.ContainsFunc(list, func(b *Backup) bool {
+			e, ok := b.Table(t.ID())
+			return ok && (slices.Contains(e.KeyVersions, v) || e.Sealed && e.SealVersion == v)
+		}) || slices.ContainsFunc(parts, func(p part) bool { return p.versions.has(v) })
+	})
 }
 
 // noteBackups notes those of the versions that the table has: what manifests and names of
 // parts say is not authentic, and no other can be kept from being retired.
-func noteBackups(ctx context.Context, t *engine.Table, n engine.BackupNote) error {
+func (r *Repository) noteBackups(ctx context.Context, t *engine.Table, needs func(version uint32) bool) error {
 	box, err := t.Lockbox()
 	if err != nil {
 		return err
@@ -753,7 +748,12 @@ func noteBackups(ctx context.Context, t *engine.Table, n engine.BackupNote) erro
 	if err != nil {
 		return err
 	}
-	n.Versions = slices.DeleteFunc(n.Versions, func(v uint32) bool { return !hasVersion(info, v) })
+	n := engine.BackupNote{Repository: r.id, Location: r.st.Location(), At: r.opts.Now().UTC()}
+	for v := range liveVersions(info) {
+		if needs(v) {
+			n.Versions = append(n.Versions, v)
+		}
+	}
 	return t.NoteBackups(ctx, n)
 }
 

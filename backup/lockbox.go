@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,9 +15,11 @@ import (
 	"github.com/cofredb/cofre/keyring"
 )
 
+func lockboxFolder(table keyring.ID) string { return lockboxPrefix + table.String() + "/" }
+
 // lockboxName is where a lockbox lies: the newest is the last in order.
 func lockboxName(table keyring.ID, at time.Time, box []byte) string {
-	return lockboxPrefix + table.String() + "/" + at.UTC().Format(nameTime) + "-" + sum(box).String()
+	return lockboxFolder(table) + at.UTC().Format(nameTime) + "-" + sum(box).String()
 }
 
 // parseLockbox tells which digest a lockbox's name says it has.
@@ -25,9 +28,18 @@ func lockboxDigest(name string) (d digest, ok bool) {
 	return d, ok && d.UnmarshalText([]byte(hex)) == nil
 }
 
+// lockboxBase is how the name of a lockbox goes on behind its table.
+var lockboxBase = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{64}$`)
+
 // lockboxes are the names of a table's lockboxes, newest first.
 func (r *Repository) lockboxes(ctx context.Context, table keyring.ID) (names []string, err error) {
-	for o, err := range r.st.List(ctx, lockboxPrefix+table.String()+"/") {
+	names, err = r.besideLockboxes(ctx, table)
+	return slices.DeleteFunc(names, func(n string) bool { return !lockboxBase.MatchString(n[len(lockboxFolder(table)):]) }), err
+}
+
+// besideLockboxes are these and what else lies there, under names that no reader takes.
+func (r *Repository) besideLockboxes(ctx context.Context, table keyring.ID) (names []string, err error) {
+	for o, err := range r.st.List(ctx, lockboxFolder(table)) {
 		if err != nil {
 			return nil, err
 		}
@@ -130,16 +142,24 @@ func checkLockbox(name string, box []byte, table keyring.ID, need []uint32) erro
 	if info.Entry.ID != table {
 		return corrupt.New(corrupt.ErrForeign, name, -1, "is of table %s", info.Entry.ID)
 	}
+	have := liveVersions(info)
 	for _, v := range need {
-		if !hasVersion(info, v) {
+		if !have[v] {
 			return fmt.Errorf("%s: %w: the table's key has no version %d there", name, keyring.ErrVersionUnknown, v)
 		}
 	}
 	return nil
 }
 
-func hasVersion(info keyring.LockboxInfo, v uint32) bool {
-	return slices.ContainsFunc(info.Entry.Versions, func(e keyring.EntryVersion) bool { return e.Number == v && e.State != "retired" })
+// liveVersions are the versions of a table's key that a lockbox has.
+func liveVersions(info keyring.LockboxInfo) map[uint32]bool {
+	have := make(map[uint32]bool)
+	for _, e := range info.Entry.Versions {
+		if e.State != "retired" {
+			have[e.Number] = true
+		}
+	}
+	return have
 }
 
 // haveLockbox finds that no lockbox of a table parses and has the versions needed.
@@ -263,15 +283,16 @@ func (r *Repository) rewrap(ctx context.Context, t *engine.Table, backups []*Bac
 	if err != nil {
 		return w, err
 	}
+	have := liveVersions(info)
 	for _, p := range parts {
-		if err := checkLockbox(p.object(), box, t.ID(), p.versions); err != nil {
-			return w, err
+		if v := p.versions.lacking(have); v != 0 {
+			return w, fmt.Errorf("%s: %w: the table's key has no version %d there", p.object(), keyring.ErrVersionUnknown, v)
 		}
 	}
 	if !removeOld {
 		return w, nil
 	}
-	names, err := r.lockboxes(ctx, t.ID())
+	names, err := r.besideLockboxes(ctx, t.ID())
 	if err != nil {
 		return w, err
 	}

@@ -178,6 +178,8 @@ func (t *BackupTable) check() string {
 		return "no index has this size"
 	case t.Sealed != (t.SealVersion != 0):
 		return "a seal and no version of a key, or the other way"
+	case len(t.KeyVersions) > keyring.MaxVersions:
+		return "more key versions than a key can have"
 	case t.KeyVersions != nil && len(t.KeyVersions) == 0 || !ascending(t.KeyVersions):
 		return "its key versions do not ascend from 1"
 	}

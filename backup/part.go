@@ -59,9 +59,9 @@ type part struct {
 	frames                    uint64
 	first, last               time.Time
 	keys                      []keyring.WrappedDataKey
-	versions                  []uint32 // of keys
-	digest                    digest   // of the object
-	size                      int64    // of the object
+	versions                  versionSet // of keys
+	digest                    digest     // of the object
+	size                      int64      // of the object
 }
 
 func (p *part) header() []byte {
@@ -139,7 +139,8 @@ func parsePart(b []byte) (p *part, n int, err error) {
 	case p.first.UnixNano() < 0 || p.last.UnixNano() < 0:
 		return bad(100, "a time before 1970")
 	}
-	if p.versions = versionsOf(p.keys); !ascending(p.versions) || len(p.keys) == 0 {
+	vs := versionsOf(p.keys)
+	if p.versions = newVersionSet(vs); !ascending(vs) || len(p.keys) == 0 {
 		return bad(116, "no data key, or one under version 0")
 	}
 	return p, len(b) - r.Len(), nil
@@ -165,7 +166,7 @@ func segmentNumber(n uint64) string { return fmt.Sprintf("%016x", n) }
 // of the whole.
 func (p *part) object() string {
 	return fmt.Sprintf("%s%s-%s/%016x-%016x-%x-%016x-%016x-%s-%s", lineName(p.table, p.incarnation), segmentNumber(p.number), p.file,
-		p.from, p.to, p.frames, p.first.UnixNano(), p.last.UnixNano(), spellVersions(p.versions), p.digest)
+		p.from, p.to, p.frames, p.first.UnixNano(), p.last.UnixNano(), p.versions, p.digest)
 }
 
 // fewVersions are named one by one. A log that goes on through many rotations would have a
@@ -173,40 +174,77 @@ func (p *part) object() string {
 // count as needed.
 const fewVersions = 4
 
-func spellVersions(vs []uint32) string {
-	spell := func(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
-	if len(vs) > fewVersions {
-		return spell(vs[0]) + "_" + spell(vs[len(vs)-1])
-	}
-	list := make([]string, len(vs))
-	for i, v := range vs {
-		list[i] = spell(v)
-	}
-	return strings.Join(list, ".")
+// A versionSet is the versions of a table's key that a part needs, as its name has them: a
+// few, or all from the first to the last. They are not listed then: a storage may have a
+// million names that each stand for thousands.
+type versionSet struct {
+	list    []uint32 // ascending; not empty, at most fewVersions
+	through bool     // there are two, and they stand for all between them
 }
 
-// parseVersions reads what spellVersions wrote; nil where it did not.
-func parseVersions(s string) (vs []uint32) {
-	first, last, many := strings.Cut(s, "_")
-	if many {
-		from, err := strconv.ParseUint(first, 10, 32)
-		to, lerr := strconv.ParseUint(last, 10, 32)
-		if err != nil || lerr != nil || to < from || to-from >= keyring.MaxVersions {
-			return nil
-		}
-		for v := from; v <= to; v++ {
-			vs = append(vs, uint32(v))
-		}
-		return vs
+// newVersionSet makes one of versions that ascend.
+func newVersionSet(vs []uint32) versionSet {
+	if len(vs) > fewVersions {
+		return versionSet{[]uint32{vs[0], vs[len(vs)-1]}, true}
 	}
-	for v := range strings.SplitSeq(s, ".") {
+	return versionSet{list: vs}
+}
+
+func (s versionSet) String() string {
+	list, sep := make([]string, len(s.list)), "."
+	for i, v := range s.list {
+		list[i] = strconv.FormatUint(uint64(v), 10)
+	}
+	if s.through {
+		sep = "_"
+	}
+	return strings.Join(list, sep)
+}
+
+// has tells whether a version is needed.
+func (s versionSet) has(v uint32) bool {
+	if s.through {
+		return s.list[0] <= v && v <= s.list[1]
+	}
+	return slices.Contains(s.list, v)
+}
+
+// lacking is the first version that is needed and not among those given; 0 where there is
+// none.
+func (s versionSet) lacking(have map[uint32]bool) uint32 {
+	if s.through {
+		for v := uint64(s.list[0]); v <= uint64(s.list[1]); v++ { // to the first that is not there
+			if !have[uint32(v)] {
+				return uint32(v)
+			}
+		}
+		return 0
+	}
+	for _, v := range s.list {
+		if !have[v] {
+			return v
+		}
+	}
+	return 0
+}
+
+// parseVersions reads what String wrote.
+func parseVersions(text string) (s versionSet, ok bool) {
+	sep := "."
+	if s.through = strings.Contains(text, "_"); s.through {
+		sep = "_"
+	}
+	for v := range strings.SplitSeq(text, sep) {
 		n, err := strconv.ParseUint(v, 10, 32)
-		if err != nil {
-			return nil
+		if err != nil || len(s.list) == fewVersions {
+			return s, false
 		}
-		vs = append(vs, uint32(n))
+		s.list = append(s.list, uint32(n))
 	}
-	return vs
+	if s.through && (len(s.list) != 2 || s.list[0] > s.list[1] || s.list[1]-s.list[0] < fewVersions || s.list[1]-s.list[0] >= keyring.MaxVersions) {
+		return s, false
+	}
+	return s, ascending(s.list) && s.String() == text
 }
 
 // parsePartName reads the name of a part.
@@ -239,8 +277,10 @@ func parsePartName(name string) (p part, ok bool) {
 			return p, false
 		}
 	}
-	p.versions = parseVersions(rest[5])
-	if len(p.versions) == 0 || p.digest.UnmarshalText([]byte(rest[6])) != nil || p.from < 0 || p.to <= p.from || p.to-p.from > maxPart || !ascending(p.versions) {
+	if p.versions, ok = parseVersions(rest[5]); !ok {
+		return p, false
+	}
+	if p.digest.UnmarshalText([]byte(rest[6])) != nil || p.from < 0 || p.to <= p.from || p.to-p.from > maxPart {
 		return p, false
 	}
 	return p, p.object() == name

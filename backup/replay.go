@@ -122,8 +122,7 @@ func (l *archivedLog) openKeys(ctx context.Context, t *planned, roots []keyring.
 		// The last part has all data keys of the segment, as they are opened. A name may
 		// stand for more than these two. Whichever lockbox has the last has all before it
 		// that are not retired.
-		p := s.parts[len(s.parts)-1]
-		need = append(need, p.versions[0], p.versions[len(p.versions)-1])
+		need = append(need, s.parts[len(s.parts)-1].versions.list...)
 	}
 	slices.Sort(need)
 	if need = slices.Compact(need); t.keys.Holds(need) {

@@ -1,11 +1,13 @@
 package backup
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -382,7 +384,7 @@ func TestForgedVersions(t *testing.T) {
 	forged.Name = newName(w.now.Add(time.Minute))
 	forged.Tables = slices.Clone(forged.Tables)
 	forged.Tables[0].KeyVersions = nil
-	for v := range uint32(100_000) {
+	for v := range uint32(keyring.MaxVersions) {
 		forged.Tables[0].KeyVersions = append(forged.Tables[0].KeyVersions, v+1)
 	}
 	data, err := forged.encode()
@@ -655,4 +657,78 @@ func TestFormerKeyPoisons(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, rows(t, tab), got)
 	require.NotZero(t, rep.Reused, "what the repository has is not sent again")
+}
+
+// TestTooManyVersions refuses a manifest that names more versions of a key than one can
+// have: each would be looked for, and be named in an error.
+func TestTooManyVersions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.table("clinic.patients")
+	b := w.create(CreateOptions{}).Backup
+	b.Tables[0].KeyVersions = nil
+	for v := range uint32(keyring.MaxVersions + 1) {
+		b.Tables[0].KeyVersions = append(b.Tables[0].KeyVersions, v+1)
+	}
+	data, err := b.encode()
+	require.NoError(t, err)
+	_, err = parseManifest(b.Name, data)
+	require.ErrorIs(t, err, ErrCorruption)
+}
+
+// TestStrayLockbox puts the table's lockbox under a name that is none, last in order.
+// Readers pass over it, and so does a rewrap that removes the others.
+func TestStrayLockbox(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	w := newWorld(t)
+	tab := w.table("clinic.patients")
+	b := w.create(CreateOptions{}).Backup
+	names := w.objects(lockboxPrefix)
+	require.Len(t, names, 1)
+	box, err := tab.Lockbox()
+	require.NoError(t, err)
+	stray := lockboxFolder(tab.ID()) + "zz-" + sum(box).String()
+	require.NoError(t, w.storage.Put(ctx, stray, storage.Bytes(box)))
+	_, err = w.repo.Rewrap(ctx, w.store, RewrapOptions{RemoveOld: true})
+	require.NoError(t, err)
+	left := w.objects(lockboxPrefix)
+	require.Len(t, left, 1)
+	require.NotEqual(t, stray, left[0])
+	_, err = w.restore(RestoreOptions{Backup: b.Name})
+	require.NoError(t, err)
+}
+
+// TestManyFaults: as many faults as somebody makes up objects take no time that is not
+// theirs.
+func TestManyFaults(t *testing.T) {
+	t.Parallel()
+	v := newVerification(nil, VerifyOptions{})
+	began := time.Now()
+	for i := range 200_000 {
+		v.fault(strconv.Itoa(i), ErrNotFound, "a")
+		v.warn("%d", i)
+	}
+	v.fault("0", ErrNotFound, "b")
+	require.Less(t, time.Since(began), 20*time.Second)
+	require.Len(t, v.rep.Faults, 200_000)
+	require.Equal(t, []string{"a", "b"}, v.rep.Faults[0].Backups)
+	require.Len(t, v.rep.Warnings, 200_000)
+}
+
+// A contended storage says of each register that another has changed it.
+type contended struct{ storage.Storage }
+
+func (contended) Swap(context.Context, string, storage.Version, []byte) (storage.Version, error) {
+	return storage.Version(""), &storage.Error{Op: "swap", Class: storage.ErrConflict}
+}
+
+// TestRegisterContended: the archive does not try for ever, and holds nobody up.
+func TestRegisterContended(t *testing.T) {
+	t.Parallel()
+	w, tab, _ := archiving(t)
+	put(t, tab, 0, 10)
+	w.repo.st = contended{w.storage}
+	_, err := w.repo.Archiver(ArchiveOptions{}).Ship(t.Context(), w.store)
+	require.ErrorIs(t, err, storage.ErrConflict)
 }

@@ -172,7 +172,7 @@ func TestPartVectors(t *testing.T) {
 			[]keyring.ID{h.store, h.table, h.incarnation, h.file}, v.Name)
 		require.Equal(t, []int64{int64(o.Number), o.From, int64(o.Frames), o.First, o.Last},
 			[]int64{int64(h.number), h.from, int64(h.frames), h.first.UnixNano(), h.last.UnixNano()}, v.Name)
-		require.Equal(t, o.Versions, h.versions, v.Name)
+		require.Equal(t, o.Versions, h.versions.list, v.Name)
 		require.Equal(t, []byte(o.Stretch), stretch, v.Name)
 		require.Len(t, keys, len(o.DataKeys), v.Name)
 		for i, k := range o.DataKeys {

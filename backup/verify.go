@@ -76,7 +76,7 @@ func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (*VerifyReport
 	if o.ReadData < 0 || o.ReadData > 1 {
 		return nil, fmt.Errorf("backup: a share of %g of the data, not 0 to 1", o.ReadData)
 	}
-	v := &verification{r: r, o: o, began: time.Now(), keys: make(map[keyring.ID]*keyring.TableKeys), objects: make(map[fileKey]*verified), logs: make(map[string]uint64)}
+	v := newVerification(r, o)
 	defer v.wipe()
 	if err := v.backups(ctx); err != nil {
 		return nil, err
@@ -106,8 +106,17 @@ type verification struct {
 	rep   VerifyReport
 	keys  map[keyring.ID]*keyring.TableKeys
 
+	faults  map[string]*Fault // by object and message
+	warned  map[string]bool
 	objects map[fileKey]*verified
 	logs    map[string]uint64 // by line, the first segment that a backup needs
+}
+
+func newVerification(r *Repository, o VerifyOptions) *verification {
+	return &verification{
+		r: r, o: o, began: time.Now(), keys: make(map[keyring.ID]*keyring.TableKeys), faults: make(map[string]*Fault),
+		warned: make(map[string]bool), objects: make(map[fileKey]*verified), logs: make(map[string]uint64),
+	}
 }
 
 // A verified object is a file that an index names.
@@ -127,14 +136,15 @@ func (v *verification) wipe() {
 }
 
 func (v *verification) fault(object string, err error, backups ...string) *Fault {
-	for _, f := range v.rep.Faults {
-		if f.Object == object && f.Message == err.Error() {
-			f.Backups = append(f.Backups, backups...)
-			return f
-		}
+	// A repository may have a fault for each of a million objects that somebody made up.
+	key := object + "\x00" + err.Error()
+	f := v.faults[key]
+	if f == nil {
+		f = &Fault{Object: object, Err: err, Message: err.Error()}
+		v.faults[key] = f
+		v.rep.Faults = append(v.rep.Faults, f)
 	}
-	f := &Fault{Object: object, Err: err, Message: err.Error(), Backups: backups}
-	v.rep.Faults = append(v.rep.Faults, f)
+	f.Backups = append(f.Backups, backups...)
 	return f
 }
 
@@ -248,7 +258,8 @@ func (v *verification) openKeys(ctx context.Context, e *BackupTable) (*keyring.T
 
 func (v *verification) warn(format string, args ...any) {
 	w := fmt.Sprintf(format, args...)
-	if !slices.Contains(v.rep.Warnings, w) {
+	if !v.warned[w] {
+		v.warned[w] = true
 		v.rep.Warnings = append(v.rep.Warnings, w)
 	}
 }
