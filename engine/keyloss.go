@@ -24,8 +24,9 @@ var ErrKeyNotLost = errors.New("the table's key is not lost")
 // Lost is a key that its service refuses: denied, disabled, pending deletion, not found;
 // where several root keys wrap it, by each. A recovery key, which is on paper, is not
 // asked, and does not count: it opens the archive too. A key service that cannot be
-// reached never starts the clock and never moves it, nor does a root key that the store
-// was not opened with, nor does Table.Lock: none of them says that the key is gone.
+// reached never starts the clock and never moves it, nor does one whose file is not there
+// or may not be read, as on a disk that is not mounted, nor a root key that the store was
+// not opened with, nor Table.Lock: none of them says that the key is gone.
 //
 // The store looks when it opens, when a table locks or does not open for its key, and
 // every hour: at one table of each set of root keys, unless one of them is in use, and

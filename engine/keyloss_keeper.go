@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -60,7 +61,7 @@ func newLossKeeper(s *Store) *lossKeeper {
 func refused(err error) bool {
 	for err != nil {
 		if ke, ok := err.(*keyring.KeyError); ok {
-			return !unanswered(ke) && (errors.Is(ke, keyring.ErrKeyDenied) || errors.Is(ke, keyring.ErrKeyNotFound))
+			return !unanswered(ke) && !away(ke) && (errors.Is(ke, keyring.ErrKeyDenied) || errors.Is(ke, keyring.ErrKeyNotFound))
 		}
 		if many, ok := err.(interface{ Unwrap() []error }); ok {
 			list := many.Unwrap()
@@ -70,6 +71,11 @@ func refused(err error) bool {
 	}
 	return false
 }
+
+// away tells whether an error is of a file that is not there, or may not be read: the
+// whole key service of a file may be on a disk that is not mounted. That says nothing of a
+// key in it.
+func away(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) }
 
 // suspect has a table looked at now: its key was refused, or is back.
 func (k *lossKeeper) suspect(t *Table) {

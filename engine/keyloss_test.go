@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/cofredb/cofre/keyring"
 	"github.com/cofredb/cofre/keyring/audit"
+	"github.com/cofredb/cofre/keyring/local"
 )
 
 // A memArchive keeps archives in memory, and fails as told.
@@ -914,4 +917,27 @@ func TestRefused(t *testing.T) {
 	} {
 		require.False(t, refused(err), "%v", err)
 	}
+}
+
+// TestAwayIsNotLost: a key-service file that is not there says nothing of its keys.
+func TestAwayIsNotLost(t *testing.T) {
+	t.Parallel()
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "keys.cofre")
+	s, err := local.Open(path, local.Options{})
+	require.NoError(t, err)
+	defer s.Close()
+	k, _, err := s.Ensure(ctx, "default")
+	require.NoError(t, err)
+	ec := keyring.Context{Purpose: keyring.PurposeTableKey, Version: 1}
+	blob, err := k.Wrap(ctx, keyring.RandomSecret(), ec)
+	require.NoError(t, err)
+	isRefused := func() bool {
+		_, err := k.Unwrap(ctx, blob, ec)
+		return refused(&keyring.KeyError{Op: "unwrap", URI: k.URI(), Err: err})
+	}
+	require.NoError(t, os.Rename(path, path+".away"))
+	require.False(t, isRefused())
+	require.NoError(t, os.Rename(path+".away", path))
+	require.NoError(t, s.Disable(ctx, "default"))
+	require.True(t, isRefused())
 }
