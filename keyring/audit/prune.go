@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"io"
@@ -79,6 +80,11 @@ func (l *Log) Prune(ctx context.Context, p Place, o PruneOptions) (*PruneReport,
 		return nil, err
 	} else if first.rec.Event != EventBegin {
 		if done, err = d.lastPruning(); err != nil {
+			return nil, err
+		}
+	}
+	if done != nil && done.File >= to {
+		if err := d.proves(ctx, p, o, done, min(last, o.Named)); err != nil {
 			return nil, err
 		}
 	}
@@ -190,6 +196,53 @@ func (d directory) prepare(ctx context.Context, p Place, o PruneOptions, numbers
 	made.Chain, made.Previous = v.chain, Head{v.seq, v.mac}.String()
 	made.Wraps, err = o.Wrap(ctx, v.key, beginContext(p.Store, to))
 	return made, err
+}
+
+// proves finds that what a record says of an earlier pruning is not so, of which files are
+// left. They are removed for it, and not verified again; and nothing has verified the
+// record: the log is read from the keyring's head on when it opens. So it has to name no
+// file that the keyring needs, and hold the key of the record with which the log begins.
+func (d directory) proves(ctx context.Context, p Place, o PruneOptions, done *Pruning, most uint64) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w, so nothing of it is pruned: %w", ErrBroken,
+			corrupt.New(corrupt.ErrAuth, d.where(fileName(done.File)), 0, format, args...))
+	}
+	if done.File > most {
+		return bad("a record says that all before it was pruned, and the keyring names file %d", most)
+	}
+	first, err := d.first(done.File)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	wraps, before := done.Wraps, Head{}
+	switch {
+	case first.rec.Seq != done.Seq:
+		return bad("begins with record %d, and that of its pruning says %d", first.rec.Seq, done.Seq)
+	case len(wraps) > 0:
+		if before, err = ParseHead(done.Previous); err != nil {
+			return bad("the record of its pruning names no record before it")
+		}
+	case first.rec.Event != EventBegin || first.rec.Begin.Chain != done.Chain:
+		return bad("the record of its pruning has no key for it")
+	default:
+		wraps = first.rec.Begin.Wraps
+	}
+	key, err := firstKey(ctx, wraps, beginContext(p.Store, done.File), o.Unwrap)
+	if err != nil && inaccessible(err) {
+		return err
+	}
+	if err != nil {
+		return bad("the key of its first record does not open")
+	}
+	defer key.Wipe()
+	mac, err := tag(key, before.MAC, first.text)
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal(mac[:], first.mac[:]) {
+		return bad("its first record is not that of which the record of its pruning has the key")
+	}
+	return nil
 }
 
 // remove removes the files before those that are kept, the oldest first.

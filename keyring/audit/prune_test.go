@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"math/rand/v2"
@@ -241,5 +242,43 @@ func TestPruneLines(t *testing.T) {
 		require.NoError(t, err)
 		_, err = parseLine(line(text, [macLen]byte{})[:len(line(text, [macLen]byte{}))-1])
 		require.Error(t, err)
+	}
+}
+
+// TestPruneForged has somebody who writes to the disk put a record of a pruning into a file
+// that lies before the keyring's head, which nothing reads when the log opens: what it says
+// was pruned is not removed for that, least of all what is being written.
+func TestPruneForged(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s, _ := long(t)
+	_, err := s.prune(PruneOptions{MaxBytes: 12 << 10})
+	require.NoError(t, err)
+	for range 6 {
+		s.live(7)
+	}
+	names := slices.Sorted(maps.Keys(s.files()))
+	victim := names[len(names)-2] // before the head's
+	lines := split(s.files()[victim])
+	p := must(parseLine(bytes.TrimSuffix(lines[1], []byte("\n"))))
+	last := s.state.File
+	for _, file := range []uint64{1 << 20, last, last - 1} {
+		forged := p.rec
+		forged.Event = EventPrune
+		forged.Pruned = &Pruning{File: file, Seq: 3, Chain: s.state.Chain, Previous: Head{2, p.mac}.String()}
+		text := must(forged.JSON())
+		all := slices.Clone(lines)
+		all[1] = line(text[:len(text)-1], p.mac)
+		_, err := parseLine(bytes.TrimSuffix(all[1], []byte("\n")))
+		require.NoError(t, err)
+		evil := s.with(edited(s.files(), victim, bytes.Join(all, nil)))
+		l := evil.open()
+		_, err = l.Prune(ctx, evil.place(), PruneOptions{MaxBytes: 12 << 10, Wrap: s.wrap, Unwrap: s.unwrap, Named: evil.state.File})
+		require.ErrorIs(t, err, ErrBroken, "%d", file)
+		require.NoError(t, l.Close())
+		left := evil.files()
+		for n := range s.files() {
+			require.Contains(t, left, n)
+		}
 	}
 }
