@@ -617,6 +617,29 @@ func TestKeyLossArchive(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, rows(t, r))
 
+	// Another manifest or lockbox, which are whole, are none of the archive.
+	other := *b
+	other.Label = "another"
+	replace := func(name string, b []byte) { require.NoError(t, w.storage.Replace(ctx, name, storage.Bytes(b))) }
+	swapped, err := other.encode()
+	require.NoError(t, err)
+	replace(backupsPrefix+b.Name, swapped)
+	require.ErrorIs(t, a.Verify(ctx, ref), ErrCorruption)
+	own, err := b.encode()
+	require.NoError(t, err)
+	replace(backupsPrefix+b.Name, own)
+	require.NoError(t, a.Verify(ctx, ref))
+	name := w.objects(lockboxPrefix)[0]
+	box, err := tab.Lockbox()
+	require.NoError(t, err)
+	forged := append([]byte(nil), box...)
+	forged[len(forged)-1] ^= 1 // of the MAC, which nobody can check
+	require.NoError(t, w.storage.Delete(ctx, name))
+	replace(lockboxName(tab.ID(), time.Now(), forged), forged)
+	require.ErrorIs(t, a.Verify(ctx, ref), ErrCorruption)
+	replace(name, box)
+	require.NoError(t, a.Verify(ctx, ref))
+
 	flip(t, w.path(w.objects(dataPrefix)[0]), 300)
 	require.ErrorIs(t, a.Verify(ctx, ref), ErrCorruption)
 }
