@@ -389,6 +389,21 @@ func TestVerifyStops(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// TestManyGaps: however many gaps somebody makes, the key is moved over a bounded number of
+// missing records, which take seconds.
+func TestManyGaps(t *testing.T) {
+	t.Parallel()
+	v := &verifier{key: keyring.RandomSecret()}
+	before := v.key.Clone()
+	v.skip(10)
+	require.NotNil(t, v.key)
+	require.False(t, v.key.Equal(before))
+	v.skip(maxGap - 9)
+	require.Nil(t, v.key)
+	v.skip(1)
+	require.Nil(t, v.key)
+}
+
 // FuzzLine: a line that parses is one that a log could have written, up to what
 // JSON leaves free; whatever else is an error.
 func FuzzLine(f *testing.F) {

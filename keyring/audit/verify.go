@@ -166,6 +166,8 @@ type verifier struct {
 	mac   [macLen]byte    // that it says it has
 	whole bool            // the record before is there, so that mac is its MAC
 	key   *keyring.Secret // of the next record; nil: it is not known
+
+	skipped uint64 // missing records that the key was moved over, at most maxGap
 }
 
 func (v *verifier) tell(f Finding) {
@@ -380,22 +382,29 @@ func (v *verifier) inOrder(path string, off int64, p *parsed) bool {
 	case seq > v.seq+1:
 		v.fault(path, off, corrupt.ErrMissing, "records %d to %d are missing", v.seq+1, seq-1)
 		v.whole = false
-		v.forward(seq - v.seq - 1)
+		v.skip(seq - v.seq - 1)
 	}
 	return true
 }
 
-// maxGap is how many missing records the key is moved forward over.
+// maxGap is how many missing records the key is moved forward over, in all: a line costs
+// nothing to who writes to the disk.
 const maxGap = 1 << 20
+
+// skip moves the key over missing records, or gives it up.
+func (v *verifier) skip(n uint64) {
+	if n > maxGap-v.skipped {
+		v.key.Wipe()
+		v.key = nil
+		return
+	}
+	v.skipped += n
+	v.forward(n)
+}
 
 // forward moves the key of the next record forward by n records.
 func (v *verifier) forward(n uint64) {
 	if v.key == nil {
-		return
-	}
-	if n > maxGap {
-		v.key.Wipe()
-		v.key = nil
 		return
 	}
 	for range n {
