@@ -447,6 +447,25 @@ func TestRetention(t *testing.T) {
 	}
 	require.Error(t, Retention{}.check())
 	require.Error(t, Retention{Last: -1}.check())
+
+	names := func(keep Retention, list ...*Backup) string {
+		var names []string
+		kept, _ := keep.choose(list)
+		for _, k := range kept {
+			names = append(names, k.Backup.Name)
+		}
+		return strings.Join(names, " ")
+	}
+	// Both ends of a stretch of time belong to it.
+	require.Equal(t, "01-00 03-00", names(Retention{Within: 48 * time.Hour}, at(1, 0, a), at(3, 0, a)))
+	// A backup of two tables is the newest of the second.
+	require.Equal(t, "01-00 02-00", names(Retention{Last: 1}, at(1, 0, a, b), at(2, 0, a)))
+	// The week that has both the last of December and the first of January is one.
+	year := func(name string, year int, month time.Month, day int) *Backup {
+		return &Backup{Name: name, Time: time.Date(year, month, day, 12, 0, 0, 0, time.UTC), Tables: []BackupTable{{Table: a}}}
+	}
+	require.Equal(t, "before january", names(Retention{Weekly: 2},
+		year("before", 2026, 12, 24), year("december", 2026, 12, 31), year("january", 2027, 1, 2)))
 }
 
 // TestGrace condemns what no backup names, and removes it when the grace is over, unless

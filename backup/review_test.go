@@ -282,9 +282,14 @@ func TestLostObject(t *testing.T) {
 func TestCondemnedAgain(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	for _, how := range []string{"prune", "remove"} {
+	for _, how := range []string{"prune", "remove", "remove, kept", "remove, damaged"} {
 		w := newWorld(t)
 		tab := w.table("clinic.patients")
+		if how != "prune" && how != "remove" {
+			put(t, tab, 200, 300)
+			_, err := w.repo.Pin(ctx, w.create(CreateOptions{}).Backup.Name) // it needs the lockbox throughout
+			require.NoError(t, err)
+		}
 		put(t, tab, 0, 100)
 		require.NoError(t, tab.Flush())
 		a := w.create(CreateOptions{}).Backup
@@ -304,7 +309,10 @@ func TestCondemnedAgain(t *testing.T) {
 		require.NoError(t, tab.Compact(ctx, nil, nil))
 		w.now = w.now.Add(23 * time.Hour)
 		w.create(CreateOptions{})
-		if how == "remove" {
+		if how != "prune" {
+			if how == "remove, damaged" { // it may name anything
+				require.NoError(t, os.Truncate(w.path(indexName(b.Name, tab.ID())), 100))
+			}
 			_, err := w.repo.Remove(ctx, b.Name)
 			require.NoError(t, err)
 		}
