@@ -92,6 +92,10 @@ func TestAttacks(t *testing.T) {
 	require.NoError(t, tab.Flush())
 	put(t, tab, 0, 50)
 	w.create(CreateOptions{})
+	w.verify() // what is not attacked is whole
+	got, err := w.restore(RestoreOptions{})
+	require.NoError(t, err)
+	require.Equal(t, rows(t, tab), got)
 	corruption := []error{ErrCorruption, ErrNoLockbox, ErrVersion}
 	missing := append([]error{ErrNotFound, ErrNoRepository}, corruption...)
 	for _, n := range w.objects("") {

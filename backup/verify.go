@@ -104,7 +104,7 @@ type verification struct {
 	o     VerifyOptions
 	began time.Time
 	rep   VerifyReport
-	keys  map[keyring.ID]*keyring.TableKeys
+	keys  map[keyring.ID][]*keyring.TableKeys // by table; a lockbox may lack what another has
 
 	faults  map[string]*Fault // by object and message
 	warned  map[string]bool
@@ -114,7 +114,7 @@ type verification struct {
 
 func newVerification(r *Repository, o VerifyOptions) *verification {
 	return &verification{
-		r: r, o: o, began: time.Now(), keys: make(map[keyring.ID]*keyring.TableKeys), faults: make(map[string]*Fault),
+		r: r, o: o, began: time.Now(), keys: make(map[keyring.ID][]*keyring.TableKeys), faults: make(map[string]*Fault),
 		warned: make(map[string]bool), objects: make(map[fileKey]*verified), logs: make(map[string]uint64),
 	}
 }
@@ -130,8 +130,10 @@ type verified struct {
 }
 
 func (v *verification) wipe() {
-	for _, k := range v.keys {
-		k.Wipe()
+	for _, list := range v.keys {
+		for _, k := range list {
+			k.Wipe()
+		}
 	}
 }
 
@@ -225,10 +227,21 @@ func (v *verification) table(ctx context.Context, b *Backup, e *BackupTable) err
 		if o == nil {
 			o = &verified{file: f, table: x.table, store: x.store, sealed: x.sealed}
 			v.objects[f.key()] = o
-		} else if x.sealed && !o.sealed {
+		} else if x.sealed && (!o.sealed || len(o.file.keys) == 0) {
 			o.file, o.sealed = f, true
 		}
 		o.backups = append(o.backups, b.Name)
+	}
+	return nil
+}
+
+// keysWith are keys of a table, of those that are open, that have some versions; nil where
+// none has all of them.
+func (v *verification) keysWith(table keyring.ID, versions []uint32) *keyring.TableKeys {
+	for _, k := range v.keys[table] {
+		if k.Holds(versions) {
+			return k
+		}
 	}
 	return nil
 }
@@ -238,7 +251,7 @@ func (v *verification) openKeys(ctx context.Context, e *BackupTable) (*keyring.T
 	if len(v.o.Roots) == 0 {
 		return nil, nil
 	}
-	if k := v.keys[e.Table]; k != nil && k.Holds(e.Needed()) {
+	if k := v.keysWith(e.Table, e.Needed()); k != nil {
 		return k, nil
 	}
 	keys, err := v.r.Keys(ctx, e.Table, e.Needed(), v.o.Roots)
@@ -249,10 +262,7 @@ func (v *verification) openKeys(ctx context.Context, e *BackupTable) (*keyring.T
 	if err != nil {
 		return nil, err
 	}
-	if old := v.keys[e.Table]; old != nil {
-		old.Wipe()
-	}
-	v.keys[e.Table] = keys
+	v.keys[e.Table] = append(v.keys[e.Table], keys)
 	return keys, nil
 }
 
@@ -394,8 +404,9 @@ func (v *verification) read(ctx context.Context) error {
 // object reads an object: its digest, and where there is a key every seal.
 func (v *verification) object(ctx context.Context, o *verified, m *meter) (opened bool, err error) {
 	name := o.file.key().object()
-	keys := v.keys[o.table]
-	if !o.sealed || keys == nil || o.file.name == overlayName {
+	// An index that no key has opened names no data keys.
+	keys := v.keysWith(o.table, versionsOf(o.file.keys))
+	if !o.sealed || keys == nil || len(o.file.keys) == 0 || o.file.name == overlayName {
 		got, err := v.r.digest(ctx, name, func(n int) error { return m.moved(ctx, n) })
 		if err == nil && got != o.file.digest {
 			err = corrupt.New(corrupt.ErrAuth, name, -1, "its SHA-256 is %s, the index says %s", got, o.file.digest)

@@ -287,3 +287,118 @@ func TestManyVersions(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, MaxVersions, tk.Version())
 }
+
+// A keepingRoot remembers the secrets that it was given to wrap, and those that it has
+// unwrapped.
+type keepingRoot struct {
+	*fakeRoot
+	seen []*Secret
+}
+
+func (r *keepingRoot) Wrap(ctx context.Context, key *Secret, ec Context) ([]byte, error) {
+	r.seen = append(r.seen, key)
+	return r.fakeRoot.Wrap(ctx, key, ec)
+}
+
+func (r *keepingRoot) Unwrap(ctx context.Context, wrapped []byte, ec Context) (*Secret, error) {
+	key, err := r.fakeRoot.Unwrap(ctx, wrapped, ec)
+	if err == nil {
+		r.seen = append(r.seen, key)
+	}
+	return key, err
+}
+
+// TestRotationLeavesNoKeys: whatever becomes of a rotation, the keys that came of it are
+// wiped, and those in use are not.
+func TestRotationLeavesNoKeys(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem, root, second := newTestFS(t), &keepingRoot{fakeRoot: newFakeRoot("a")}, newFakeRoot("b")
+	require.NoError(t, mustCreate(t, mem, root).Close())
+	k := mustOpen(t, mem, root, second)
+	live := mustTable(t, k, "shop.orders", root, "metadata")
+	kept := func() (n int) {
+		for _, key := range root.seen {
+			if !key.Wiped() {
+				n++
+			}
+		}
+		root.seen = nil
+		return n
+	}
+	kept()
+	for what, keys := range map[string]*TableKeys{"by the keys in use": live, "by the service": nil} {
+		for _, end := range []string{"committed", "given up", "failed"} {
+			second.fail(nil)
+			if end == "failed" {
+				second.fail(ErrKeyDenied) // behind the first, which has wrapped it
+			}
+			k.unwraps.Clear() // so that each shows that it can unwrap
+			r, err := k.PrepareTableKey(ctx, live.ID(), keys)
+			if end == "failed" && len(live.RootURIs()) > 1 {
+				require.ErrorIs(t, err, ErrKeyDenied)
+			} else {
+				require.NoError(t, err)
+				if end == "committed" {
+					require.NoError(t, r.Commit(ctx, live))
+				}
+				r.Wipe()
+			}
+			require.Zero(t, kept(), "%s: %s", what, end)
+			if len(live.RootURIs()) == 1 {
+				second.fail(nil)
+				r, err = k.PrepareAddRoot(ctx, live.ID(), live, second)
+				require.NoError(t, commitRotation(ctx, r, err, live))
+				kept()
+			}
+		}
+	}
+	_, err := live.NewDataKey(ID{1})
+	require.NoError(t, err)
+}
+
+// TestCommitOfWrongKeys: a rotation without its keys, or with others than the table's,
+// changes nothing, for no root key would open what it makes.
+func TestCommitOfWrongKeys(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	mem, root := newTestFS(t), newFakeRoot("a")
+	k := mustCreate(t, mem, root)
+	live := mustTable(t, k, "shop.orders", root, "metadata")
+	other := mustTable(t, k, "shop.other", root, "")
+	for what, prepare := range map[string]func(*TableKeys) (*Rotation, error){
+		"renewed": func(keys *TableKeys) (*Rotation, error) { return k.PrepareRoot(ctx, live.ID(), keys, root) },
+		"rotated": func(keys *TableKeys) (*Rotation, error) { return k.PrepareTableKey(ctx, live.ID(), keys) },
+	} {
+		generation := k.Generation()
+		r, err := prepare(live)
+		require.NoError(t, err)
+		r.Wipe()
+		require.ErrorIs(t, r.Commit(ctx, live), ErrKeysWiped, what)
+
+		r, err = prepare(live)
+		require.NoError(t, err)
+		require.ErrorIs(t, r.Commit(ctx, other), ErrWrongContext, what)
+		wrong := RandomSecret()
+		if r.keys[r.from.number] == r.key {
+			r.key = wrong
+		}
+		r.keys[r.from.number] = wrong
+		require.ErrorIs(t, r.Commit(ctx, live), ErrWrongContext, what)
+		r.Wipe()
+		require.Equal(t, generation, k.Generation(), what)
+
+		// Those of another table are not taken for the table's: the service is asked.
+		unwraps := root.unwraps
+		r, err = prepare(other)
+		require.NoError(t, err)
+		require.Greater(t, root.unwraps, unwraps)
+		require.NoError(t, r.Commit(ctx, live))
+		r.Wipe()
+		again := mustOpen(t, mem, root)
+		tk, err := again.OpenTable(ctx, live.ID())
+		require.NoError(t, err)
+		require.Equal(t, "metadata", string(tk.Metadata()))
+		tk.Wipe()
+	}
+}
