@@ -188,7 +188,7 @@ func TestRewrapParts(t *testing.T) {
 	require.NotEmpty(t, parts)
 	require.NoError(t, tab.RotateRoot(ctx, w.root)) // another lockbox
 	p := parts[0]
-	p.versions = []uint32{7}
+	p.versions = newVersionSet([]uint32{7})
 	require.NoError(t, w.storage.Put(ctx, p.object(), storage.Bytes([]byte("x"))))
 	before := w.objects(lockboxPrefix)
 	_, err = w.repo.Rewrap(ctx, w.store, RewrapOptions{RemoveOld: true})

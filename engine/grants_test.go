@@ -150,6 +150,14 @@ func TestGrants(t *testing.T) {
 		tab, err := s.CreateTable(ctx, "clinic.patients", TableOptions{})
 		require.NoError(t, err)
 		require.Equal(t, bothGrants, a.of(s, tab.ID()))
+		for _, g := range a.grants {
+			if g.Grantee == ArchiveGrantee(s.ID()) {
+				require.Equal(t, Grantee(s.ID()), g.Retiring)
+			} else {
+				require.Equal(t, Grantee(s.ID()), g.Grantee)
+				require.Empty(t, g.Retiring)
+			}
+		}
 		calls := a.calls
 		for n := range 20 {
 			require.NoError(t, tab.Put(fmt.Appendf(nil, "%d", n), nil, nil))

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cofredb/cofre/keyring"
@@ -173,4 +175,41 @@ func TestHoldLocksMeanwhile(t *testing.T) {
 	require.LessOrEqual(t, len(h.Files), names)
 	heldBytes(t, h)
 	require.NoError(t, h.Close())
+}
+
+// TestHoldLockedRefused: a table whose key is not to be had is held where it is known to be
+// whole, and no other: not behind a crash, and not with an overlay too many.
+func TestHoldLockedRefused(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, tab, root, fs := leased(t, DefaultKeyLease)
+	require.NoError(t, tab.Put([]byte("a"), []byte("1"), nil))
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	opts := s.opts
+	opts.FS = crashed
+	root.fail(keyring.ErrKeyDenied)
+	left, err := Open(ctx, crashDir, opts)
+	require.NoError(t, err)
+	lost, err := left.Table("clinic.patients")
+	require.NoError(t, err)
+	_, err = lost.Hold(ctx)
+	require.ErrorIs(t, err, ErrKeyInaccessible)
+	names, err := crashed.List(crashed.PathDir(lost.snapshotDir(keyring.NewID())))
+	require.True(t, errors.Is(err, os.ErrNotExist) || len(names) == 0, "%v", names)
+	require.NoError(t, left.Close())
+
+	root.fail(nil)
+	require.NoError(t, tab.RotateKey(ctx))
+	require.NoError(t, tab.Lock(ctx))
+	root.fail(keyring.ErrKeyDenied)
+	dir := fs.PathJoin(tab.dir, overlayDir)
+	have, err := fs.List(dir)
+	require.NoError(t, err)
+	require.Len(t, have, 1)
+	planted, err := fs.Create(fs.PathJoin(dir, keyring.NewID().String()), vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	require.NoError(t, planted.Close())
+	_, err = tab.Hold(ctx)
+	require.ErrorIs(t, err, ErrCorruption)
+	require.NoError(t, s.Close())
 }

@@ -941,3 +941,22 @@ func TestAwayIsNotLost(t *testing.T) {
 	require.NoError(t, s.Disable(ctx, "default"))
 	require.True(t, isRefused())
 }
+
+// TestKeyLossBackMeanwhile: a key that is back when its archive is complete is not lost, and
+// nothing is noted of the archive.
+func TestKeyLossBackMeanwhile(t *testing.T) {
+	t.Parallel()
+	lossTest(t, func(t *testing.T, w *lossWorld) {
+		w.lose()
+		w.archive.during = func(what string) {
+			if what == "verify" {
+				w.own.fail(nil)
+			}
+		}
+		w.pass(8 * day)
+		require.NotEmpty(t, w.archive.refs())
+		require.NotContains(t, w.told(), string(KeyLossArchived))
+		require.Contains(t, w.told(), string(KeyRestored))
+		w.requireRows()
+	})
+}

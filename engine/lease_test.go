@@ -79,6 +79,14 @@ func TestLease(t *testing.T) {
 		// What is confirmed counts from when it was asked.
 		_, _, err := runLease(t, 24*time.Hour, late)
 		require.NoError(t, err)
+		calls, after, err := runLease(t, time.Hour, func(ctx context.Context, n int) error {
+			if n == 0 {
+				return late(ctx, n)
+			}
+			return keyring.ErrKeyUnreachable
+		})
+		require.ErrorIs(t, err, keyring.ErrKeyUnreachable)
+		require.Equal(t, calls[0]+DefaultKeyLease, after)
 		// A call that hangs is given up, and another is answered.
 		_, _, err = runLease(t, 24*time.Hour, func(ctx context.Context, n int) error {
 			if n%2 == 0 {
@@ -88,7 +96,7 @@ func TestLease(t *testing.T) {
 		})
 		require.NoError(t, err)
 		// Down for a while, and back before the end.
-		calls, _, err := runLease(t, 6*time.Hour, func(_ context.Context, n int) error {
+		calls, _, err = runLease(t, 6*time.Hour, func(_ context.Context, n int) error {
 			if n%5 != 4 {
 				return keyring.ErrKeyThrottled
 			}
@@ -129,4 +137,70 @@ func TestRegain(t *testing.T) {
 		l.confirm = func(context.Context) error { return keyring.ErrTableUnknown }
 		require.False(t, l.regain(t.Context()), "the table is dropped")
 	})
+}
+
+// TestLeaseEndsBesideLock: a table whose lease has ended, since it was closed, does not lock
+// for a refusal that comes late: nobody would unlock it.
+func TestLeaseEndsBesideLock(t *testing.T) {
+	t.Parallel()
+	s, tab, _, _ := leased(t, time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Nil(t, tab.lockFor(ctx, keyring.ErrKeyDenied))
+	require.NoError(t, tab.Put(key, nil, nil))
+	require.NoError(t, s.Close())
+}
+
+// TestLockHeard: what is in use when the table locks hears that it is locked, and so do keys
+// that are asked for; who locks it twice does not unlock it.
+func TestLockHeard(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, tab, _, _ := leased(t, time.Hour)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	v, err := tab.View()
+	require.NoError(t, err)
+	for range 2 {
+		require.NoError(t, tab.Lock(ctx))
+		_, err = v.Get(key)
+		require.ErrorIs(t, err, ErrKeyInaccessible)
+		_, err = tab.Get(key)
+		require.ErrorIs(t, err, ErrKeyInaccessible)
+		require.NotNil(t, tab.locked.Load())
+		err = tab.WithKeys(ctx, func(*keyring.TableKeys) error { return errors.New("called") })
+		require.ErrorIs(t, err, ErrKeyInaccessible)
+	}
+	require.NoError(t, v.Close())
+	require.NoError(t, tab.Unlock(ctx))
+	_, err = tab.Get(key)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+// TestLeaseOfSnapshot: the keys of a snapshot that is read are under the lease too, also
+// where nothing else of the table is open.
+func TestLeaseOfSnapshot(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, tab, root, _ := leased(t, 200*time.Millisecond)
+	require.NoError(t, tab.Put(key, []byte("v"), nil))
+	_, err := tab.Snapshot(ctx, "s")
+	require.NoError(t, err)
+	require.NoError(t, tab.Close())
+	v, err := tab.OpenSnapshot(ctx, "s")
+	require.NoError(t, err)
+	keys := v.inst.keys
+	require.Nil(t, tab.inst.Load())
+	tab.closeIfIdle()
+	_, err = v.Get(key)
+	require.NoError(t, err)
+	root.fail(keyring.ErrKeyDenied)
+	require.Eventually(t, func() bool {
+		_, err := keys.NewDataKey(keyring.NewID())
+		return errors.Is(err, keyring.ErrKeysWiped)
+	}, 10*time.Second, time.Millisecond)
+	_, err = v.Get(key)
+	require.ErrorIs(t, err, ErrKeyInaccessible)
+	require.NoError(t, v.Close())
+	require.NoError(t, s.Close())
 }
