@@ -300,9 +300,13 @@ func damaged(object string, err error) error {
 const Latest = "latest"
 
 // Find returns a backup by name, by a beginning of a name that no other has, or the
-// newest one for Latest. The error is ErrNotFound; ErrCorruption where the manifest of the
+// newest one for Latest. No name is no backup's: what is to be removed is never guessed. The
+// error is ErrNotFound; ErrCorruption where the manifest of the
 // one that is meant does not parse.
 func (r *Repository) Find(ctx context.Context, name string) (*Backup, error) {
+	if name == "" {
+		return nil, fmt.Errorf("%w: a backup without a name", ErrNotFound)
+	}
 	if backupName.MatchString(name) {
 		b, err := r.manifest(ctx, name)
 		if errors.Is(err, storage.ErrNotFound) {
@@ -322,7 +326,7 @@ func (r *Repository) Find(ctx context.Context, name string) (*Backup, error) {
 	if err != nil && !errors.Is(err, ErrCorruption) {
 		return nil, err
 	}
-	if name == Latest || name == "" {
+	if name == Latest {
 		if len(list) == 0 {
 			return nil, errors.Join(fmt.Errorf("%w: %s has none", ErrNotFound, r.st.Location()), err)
 		}

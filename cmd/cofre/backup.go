@@ -165,7 +165,11 @@ names open its lockboxes, it shows the names of the tables too.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepository(cmd.Context(), f, false, func(r *backup.Repository) error {
-				b, err := r.Find(cmd.Context(), first(args))
+				name := backup.Latest
+				if len(args) > 0 {
+					name = args[0]
+				}
+				b, err := r.Find(cmd.Context(), name)
 				if err != nil {
 					return err
 				}

@@ -64,6 +64,9 @@ tables get keys of their own, under the first root key that --key names, or that
 				return a.discardStages(cmd.Context())
 			}
 			f.given.from, f.given.to = cmd.Flags().Changed("from"), cmd.Flags().Changed("to")
+			if len(args) > 0 && args[0] == "" {
+				return &usageError{errors.New(`BACKUP is empty: name one, or "latest"`)}
+			}
 			o, err := f.options(first(args))
 			if err != nil {
 				return err
