@@ -72,7 +72,7 @@ type KeyVersionStatus struct {
 	// Snapshots have files that were sealed under it.
 	Snapshots []string `json:"snapshots,omitempty"`
 	// NeededBy lists what cannot be opened without it, of an older version: nothing,
-	// once the newest wraps all data keys.
+	// once the newest wraps all data keys and no repository has backups that need it.
 	NeededBy []string `json:"needed_by,omitempty"`
 }
 
@@ -175,7 +175,7 @@ func (t *Table) keyStatus(ctx context.Context, ts *TableKeyStatus) error {
 	for _, v := range e.Versions {
 		ts.Versions = append(ts.Versions, KeyVersionStatus{Number: v.Number, State: v.State, CreatedAt: v.CreatedAt})
 	}
-	files, o, err := t.statusFiles(ctx, ts)
+	files, m, o, err := t.statusFiles(ctx, ts)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -199,7 +199,7 @@ func (t *Table) keyStatus(ctx context.Context, ts *TableKeyStatus) error {
 		v := &ts.Versions[n]
 		v.count(files, all)
 		if err == nil && v.State == "older" {
-			v.NeededBy = neededBy(o, files, v.Number)
+			v.NeededBy = append(neededBy(o, files, v.Number), m.neededByBackups(v.Number)...)
 		}
 	}
 	t.leaseStatus(ts)
@@ -209,18 +209,18 @@ func (t *Table) keyStatus(ctx context.Context, ts *TableKeyStatus) error {
 	return nil
 }
 
-// statusFiles opens the table and reads what its files need.
-func (t *Table) statusFiles(ctx context.Context, ts *TableKeyStatus) ([]fileKey, *keyring.Overlay, error) {
+// statusFiles opens the table and reads what its files need, with its metadata.
+func (t *Table) statusFiles(ctx context.Context, ts *TableKeyStatus) ([]fileKey, *metadata, *keyring.Overlay, error) {
 	i, err := t.use()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer i.leave()
 	keys := i.keys.Clone()
 	defer keys.Wipe()
 	m, err := t.readMetadata(keys)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	ts.Schedule = m.schedule
 	if !m.reencrypting.IsZero() {
@@ -233,7 +233,7 @@ func (t *Table) statusFiles(ctx context.Context, ts *TableKeyStatus) ([]fileKey,
 			files, err = t.fileKeys(ctx, i, keys, m)
 		}
 	}
-	return files, i.keys.Overlay(), err
+	return files, m, i.keys.Overlay(), err
 }
 
 // headers are the keys of the table's files as their headers name them.

@@ -102,7 +102,7 @@ var outcomes = []struct {
 	{keyring.ErrLastRoot, exitFailure, `"cofre keys add-root" gives it another first; a recovery key alone does not do`},
 	{keyring.ErrVersionUnknown, exitNotFound, `"cofre keys status" shows the versions of each table's key`},
 	{keyring.ErrVersionCurrent, exitFailure, `"cofre keys rotate-table" makes a newer one`},
-	{engine.ErrVersionNeeded, exitFailure, `"cofre backup prune" frees it of backups that no rule keeps`},
+	{engine.ErrVersionNeeded, exitFailure, `of backups it is needed by those made before "cofre keys reencrypt": make one after that, and "cofre backup prune" frees it once no rule keeps the older ones`},
 	{engine.ErrRootShared, exitFailure, `nothing was dropped: give what else has it another root key ("cofre keys rotate-root --to"), take a recovery key away from the table ("cofre keys remove-root"), or drop it without --destroy-root-key-after`},
 	{engine.ErrRootStays, exitFailure, "nothing was dropped: drop it without --destroy-root-key-after, and destroy the key where it is"},
 	{recovery.ErrSheet, exitKey, "correct the line that the error names; capitals, spaces and hyphens do not matter"},

@@ -29,8 +29,9 @@ files that were sealed while it was the newest: who knows the version reads them
 until "keys reencrypt" or a compaction has made others in their place. "needed by"
 is what would not open without it: files whose data key it wraps, and data keys that
 were wrapped again, which lie in an overlay. "keys rotate-table" and "keys retire" have
-the newest version wrap them all; once nothing needs an older version, "keys retire"
-destroys it. A table may have several root keys, and each opens it.
+the newest version wrap them all; backups need the versions that their files were made
+under. Once nothing needs an older version, "keys retire" destroys it. A table may have
+several root keys, and each opens it.
 
 "KEY LOST" is told of a table whose key a program has found refused by its service, if
 that program opens the store with a policy for lost keys: the dates are the earliest at

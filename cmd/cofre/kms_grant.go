@@ -111,7 +111,7 @@ func (a *app) kmsGrantsCommand() *cobra.Command {
 A store makes two for each table itself, and gives them back: one lets
 cofre:STORE wrap and unwrap the table's key, the other lets cofre-archive:STORE
 unwrap it for the table's last archive, until 42 days after the table was dropped.`,
-		Args:  cobra.MaximumNArgs(1),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withKeyService(cmd, func(s *local.Service) error {
 				all, err := s.ListGrants(strings.Join(args, ""))
