@@ -171,8 +171,6 @@ func kmsError(err error) error {
 		return &failure{exitUsage, err, ""}
 	case errors.Is(err, local.ErrKeyState):
 		return &failure{exitFailure, err, `"cofre kms enable NAME" and "cofre kms cancel-deletion NAME" change the state`}
-	case errors.Is(err, local.ErrPermissions):
-		return &failure{exitKey, err, "the error says what to do"}
 	case errors.Is(err, engine.ErrCorruption):
 		return &failure{exitCorruption, err, "is it a key service's file? If it is, restore it from a copy"}
 	}
