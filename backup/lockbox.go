@@ -129,7 +129,7 @@ func (r *Repository) openLockbox(ctx context.Context, name string, table keyring
 	if err := checkLockbox(name, box, table, need); err != nil {
 		return nil, err
 	}
-	keys, err := keyring.OpenLockbox(ctx, box, roots, keyring.Options{Logger: r.opts.Logger, Suite: r.opts.suite})
+	keys, err := keyring.OpenLockbox(ctx, box, roots, keyring.Options{Suite: r.opts.suite})
 	return keys, corrupt.At(name, err)
 }
 
