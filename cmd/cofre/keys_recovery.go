@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -341,7 +342,7 @@ func (a *app) readSheet(path string) (*recovery.Identity, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, &failure{exitFailure, err, "--sheet takes a file with the sheet, typed or as it was written, or - for standard input"}
 		}
 		defer f.Close()
 		in = f
@@ -362,6 +363,13 @@ func (a *app) recoverStore(ctx context.Context, s *engine.Store, roots *rootKeys
 	if !slices.Contains(s.RootKeys(), uri) {
 		return notThisSheet(id, keyring.ErrRootUnknown)
 	}
+	before := map[string]bool{}
+	had := func(uris []string) {
+		for _, u := range uris {
+			before[u] = true
+		}
+	}
+	had(s.RootKeys())
 	if err := recoverKey(ctx, s, s.RootKeys(), roots); err != nil {
 		return ofRecovery(of(storeKeyName, err))
 	}
@@ -374,19 +382,26 @@ func (a *app) recoverStore(ctx context.Context, s *engine.Store, roots *rootKeys
 		RootKeys    []string             `json:"root_keys"` // of the store key
 		Tables      []tableRoots         `json:"tables"`
 		Left        []string             `json:"left"` // tables that the sheet does not open
+		Gone        []string             `json:"gone"` // root keys that were taken for lost
 		PublicKey   string               `json:"public_key_file"`
-	}{Fingerprint: id.Fingerprint(), Tables: []tableRoots{}, Left: []string{}}
+	}{Fingerprint: id.Fingerprint(), Tables: []tableRoots{}, Left: []string{}, Gone: []string{}}
 	err := eachTable(s, names, func(t *engine.Table, info engine.TableInfo) error {
 		if !slices.Contains(info.RootKeys, uri) {
 			doc.Left = append(doc.Left, info.Name)
 			return nil
 		}
+		had(info.RootKeys)
 		return recoverKey(ctx, t, info.RootKeys, roots)
 	})
 	if err != nil {
 		return err
 	}
 	doc.RootKeys = s.RootKeys()
+	for _, u := range slices.Sorted(maps.Keys(before)) {
+		if !roots.pins(u) && !recovery.IsRecovery(u) {
+			doc.Gone = append(doc.Gone, u)
+		}
+	}
 	for _, t := range s.Tables() {
 		if (len(names) == 0 || slices.Contains(names, t.Name)) && slices.Contains(t.RootKeys, uri) {
 			doc.Tables = append(doc.Tables, tableRoots{t.Name, t.RootKeys})
@@ -404,7 +419,10 @@ func (a *app) recoverStore(ctx context.Context, s *engine.Store, roots *rootKeys
 	if a.passphraseFile != "" {
 		use = "--passphrase-file " + a.passphraseFile
 	}
-	a.note("the sheet still opens the store, and so do lost root keys with copies of it that were made before. From now on use %s.", use)
+	if len(doc.Gone) > 0 {
+		a.note(`%s was not named, and went: copies of the store that were made before stay open to what is lost, and its data until "cofre keys reencrypt TABLE". A root key that is not lost is named with --key, and stays.`, strings.Join(doc.Gone, " and "))
+	}
+	a.note("the sheet still opens the store. From now on use %s.", use)
 	return a.print(doc, func(w io.Writer) {
 		fmt.Fprintf(w, "opened    with the sheet %s\n", doc.Fingerprint)
 		fmt.Fprintf(w, "public    %s\n", doc.PublicKey)
