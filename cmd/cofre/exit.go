@@ -157,7 +157,8 @@ func judge(ctx context.Context, err error) (code int, hint string) {
 	return exitFailure, ""
 }
 
-// ofState is the hint for a key or a table that somebody has put out of use, or "".
+// ofState is the hint for a key or a table that somebody has put out of use, and for a
+// file of keys that the system keeps from this user; else "".
 func ofState(err error) string {
 	var state *local.StateError
 	if errors.As(err, &state) {
@@ -165,6 +166,9 @@ func ofState(err error) string {
 			return fmt.Sprintf(`"cofre kms cancel-deletion %s" keeps the key, and "cofre kms enable %s" allows its use again`, state.Key, state.Key)
 		}
 		return fmt.Sprintf(`"cofre kms enable %s" allows its use again`, state.Key)
+	}
+	if errors.Is(err, keyring.ErrKeyDenied) && errors.Is(err, fs.ErrPermission) && !errors.Is(err, local.ErrPermissions) {
+		return "whose file is it, and what are its permissions, and its directory's?"
 	}
 	var locked *engine.LockedError
 	if errors.As(err, &locked) && locked.Err == nil {

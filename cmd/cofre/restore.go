@@ -265,7 +265,7 @@ func (a *app) restoreInto(ctx context.Context, r *backup.Repository, s *engine.S
 			}
 			fmt.Fprintf(w, "  keys    %s of the table's key open\n", versions(t.KeyVersions))
 			if len(t.RootKeys) > 0 {
-				fmt.Fprintf(w, "  root    %s wraps its key from now on\n", strings.Join(t.RootKeys, ", "))
+				fmt.Fprintf(w, "  root    %s; its key is wrapped by that from now on\n", strings.Join(t.RootKeys, ", "))
 			}
 			if empty[t.As] {
 				fmt.Fprintf(w, "  rows    none: no key of the table lies in the range\n")
