@@ -111,6 +111,10 @@ func TestRestoreTable(t *testing.T) {
 	ids, err := s.Stages()
 	require.NoError(t, err)
 	require.Len(t, ids, 2) // those of restores that were refused
+	var left []string
+	_, err = s.Verify(ctx, func(f Finding) { left = append(left, f.Path+": "+f.Detail) })
+	require.NoError(t, err)
+	require.Contains(t, left, "restoring: fetched by a restore that did not end: the same restore goes on with it, or it is discarded")
 	for _, id := range ids {
 		_, err := s.Stage(id)
 		require.ErrorIs(t, err, ErrStageBusy)

@@ -85,6 +85,10 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) (*VerifyReport
 		return &v.rep, err
 	}
 	for _, n := range top {
+		if n == restoringDir {
+			v.warn(s.path(n), "fetched by a restore that did not end: the same restore goes on with it, or it is discarded")
+			continue
+		}
 		if !slices.Contains([]string{lockName, keyringDir, tablesDir, auditDir, archiveDir, ballastName, lostAndFound}, n) {
 			v.warn(s.path(n), "not a file of the store")
 		}
