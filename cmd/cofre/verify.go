@@ -96,7 +96,7 @@ func (a *app) printFinding(w io.Writer, f engine.Finding) {
 	if detail := strings.TrimPrefix(f.Detail, f.Class+": "); detail != "" {
 		text += ": " + detail
 	}
-	fmt.Fprintln(w, safeLine(text))
+	fmt.Fprintln(w, safeLine(strings.ReplaceAll(text, "\n", "; "))) // a line each
 }
 
 // keyless tells whether a finding says no more than that a root key is missing.
