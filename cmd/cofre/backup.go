@@ -75,7 +75,7 @@ store's root key, which opens the list of tables, is needed.`,
 					rep, err := r.Create(cmd.Context(), s, o)
 					done()
 					if err != nil {
-						return err
+						return ofCreate(cmd.Context(), err)
 					}
 					for _, w := range rep.Warnings {
 						a.note("warning: %s", w)
@@ -96,6 +96,14 @@ store's root key, which opens the list of tables, is needed.`,
 	c.Flags().StringVar(&o.Label, "label", "", "a text beside the backup's name, which anybody who has the repository can read")
 	c.Flags().BoolVar(&o.OtherStore, "other-store", false, "the repository has backups of another store, and gets this one's too")
 	return c
+}
+
+// ofCreate says how a backup goes on that was interrupted.
+func ofCreate(ctx context.Context, err error) error {
+	if code, _ := judge(ctx, err); code == exitInterrupted {
+		return &failure{code, err, `there is no new backup; the next "cofre backup create" sends what is missing`}
+	}
+	return err
 }
 
 func (a *app) backupListCommand(f *repoFlags) *cobra.Command {

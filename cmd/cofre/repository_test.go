@@ -57,6 +57,11 @@ func TestOfPart(t *testing.T) {
 	}
 	require.NoError(t, ofPart(t.Context(), nil, some))
 
+	code, hint := judge(ended, ofCreate(ended, context.Canceled))
+	require.Equal(t, exitInterrupted, code)
+	require.Contains(t, hint, "sends what is missing")
+	require.Equal(t, fault, ofCreate(t.Context(), fault))
+
 	// What is of the store keeps its own hint.
 	var own *failure
 	require.False(t, errors.As(ofRepository(corrupt.New(corrupt.ErrMissing, "tables/ab/000001.sst", -1, "")), &own))
