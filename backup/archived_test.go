@@ -110,7 +110,7 @@ func TestPartsRewrapped(t *testing.T) {
 	parts := w.allParts()
 	require.NotEmpty(t, parts)
 	for _, p := range parts {
-		require.Equal(t, []uint32{2}, p.versions)
+		require.Equal(t, []uint32{2}, p.versions.list)
 	}
 	require.NoError(t, tab.RetireKey(ctx, 1))
 	_, err := w.repo.Create(ctx, w.store, CreateOptions{})
@@ -171,7 +171,7 @@ func TestPartOfAnotherName(t *testing.T) {
 		"offset":      func(p *part) { p.from++; p.to++ },
 		"frames":      func(p *part) { p.frames++ },
 		"time":        func(p *part) { p.last = p.last.Add(1) },
-		"versions":    func(p *part) { p.versions = []uint32{2} },
+		"versions":    func(p *part) { p.versions = newVersionSet([]uint32{2}) },
 	} {
 		p := have
 		change(&p)
