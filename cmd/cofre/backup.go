@@ -24,7 +24,7 @@ func (a *app) backupCommand() *cobra.Command {
 	c := group("backup", "Make, list, verify and prune backups",
 		a.backupCreateCommand(f), a.backupListCommand(f), a.backupShowCommand(f), a.backupVerifyCommand(f),
 		a.backupDiffCommand(f), a.backupPruneCommand(f), a.backupRemoveCommand(f), a.backupPinCommand(f, true),
-		a.backupPinCommand(f, false), a.backupCopyCommand(f), a.backupRewrapCommand(f), a.backupStatsCommand(f), a.backupArchiveCommand(f),
+		a.backupPinCommand(f, false), a.backupCopyCommand(f), a.backupRewrapCommand(f), a.backupStatsCommand(f), a.backupForgetCommand(), a.backupArchiveCommand(f),
 		a.checkStorageCommand(f))
 	c.Long = `Backups are ciphertext that is copied, never sealed again: the keys of the store open
 them, and no others. A repository is a directory or an S3 bucket. What it takes to

@@ -102,7 +102,7 @@ var outcomes = []struct {
 	{keyring.ErrRootChoice, exitUsage, "--from says which one is replaced"},
 	{keyring.ErrLastRoot, exitFailure, `"cofre keys add-root" gives it another first; a recovery key alone does not do`},
 	{keyring.ErrVersionCurrent, exitFailure, `"cofre keys rotate-table" makes a newer one`},
-	{engine.ErrVersionNeeded, exitFailure, `of backups it is needed by those made before "cofre keys reencrypt": make one after that, have "cofre backup prune" remove them, and the next "cofre backup create" frees it`},
+	{engine.ErrVersionNeeded, exitFailure, `of backups it is needed by those made before "cofre keys reencrypt": make one after that, have "cofre backup prune" remove them, and the next "cofre backup create" frees it; "cofre backup forget" does where the repository is gone for good`},
 	{engine.ErrRootShared, exitFailure, `nothing was dropped: give what else has it another root key ("cofre keys rotate-root --to"), take a recovery key away from the table ("cofre keys remove-root"), or drop it without --destroy-root-key-after`},
 	{engine.ErrRootStays, exitFailure, "nothing was dropped: drop it without --destroy-root-key-after, and destroy the key where it is"},
 	{recovery.ErrSheet, exitKey, "correct the line that the error names; capitals, spaces and hyphens do not matter"},
