@@ -80,7 +80,7 @@ func (a *attack) perStore(t testing.TB) int {
 			return each
 		}
 	} else if testing.Short() {
-		n /= 5
+		n /= 10 // under the race detector it would take minutes
 	}
 	stores := 0
 	for _, r := range []requirement{a.clean, a.crashed, a.deep} {
