@@ -300,9 +300,9 @@ func damaged(object string, err error) error {
 const Latest = "latest"
 
 // Find returns a backup by name, by a beginning of a name that no other has, or the
-// newest one for Latest. No name is no backup's: what is to be removed is never guessed. The
-// error is ErrNotFound; ErrCorruption where the manifest of the
-// one that is meant does not parse.
+// newest one for Latest. No name is no backup's: what is to be removed is never guessed.
+// The error is ErrNotFound; ErrCorruption where the manifest of the one that is meant does
+// not parse.
 func (r *Repository) Find(ctx context.Context, name string) (*Backup, error) {
 	if name == "" {
 		return nil, fmt.Errorf("%w: a backup without a name", ErrNotFound)
